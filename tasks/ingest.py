@@ -1,5 +1,6 @@
 """Read the images of one role, decode and frame them, and write the dataset artifact."""
 
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -31,9 +32,9 @@ def run(stage: Stage, role: str) -> None:
         seed=params.seed,
     )
     write_dataset(stage.output(f"data/{role}"), images, table, {"role": role, "reader": spec.reader, **card})
-    say(
-        f"{role}: {len(table)} images of {'x'.join(map(str, images.shape[1:]))}, {len(card['quarantined'])} quarantined"
-    )
+    say(f"{role}: {len(table)} images of {'x'.join(map(str, images.shape[1:]))}")
+    for reason, count in Counter(broken["reason"] for broken in card["quarantined"]).items():
+        say(f"{role}: {count} quarantined: {reason}")
     for mode, count in card["converted"].items():
         say(f"{role}: {count} of mode {mode} converted")
     for name, described in card["labels"].items():

@@ -74,13 +74,13 @@ class Select(Block):
 
 
 class Views(Block):
-    """Strengths of the random views that pretraining compares."""
+    """Strengths of random views; zero changes nothing."""
 
-    min_scale: Annotated[float, Field(gt=0, le=1)] = 0.5
-    rotation: Annotated[float, Field(ge=0, le=180)] = 15.0
-    shear: Annotated[float, Field(ge=0, le=45)] = 10.0
+    min_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    shear: Annotated[float, Field(ge=0, le=45)] = 0.0
     flip: Share = 0.0
-    jitter: Share = 0.4
+    jitter: Share = 0.0
     grayscale: Share = 0.0
     blur: Share = 0.0
 
@@ -95,7 +95,7 @@ class Pretrain(Block):
     lr: Positive = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     options: Options = {}
-    views: Views = Views()
+    views: Views = Views(min_scale=0.5, rotation=15.0, shear=10.0, jitter=0.4)
 
 
 class Heads(Block):
@@ -106,6 +106,7 @@ class Heads(Block):
     batch_size: Annotated[int, Field(ge=2)] = 128
     lr: Positive = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    views: Views = Views(rotation=10.0, jitter=0.2)
 
 
 class Adapt(Block):
@@ -116,6 +117,8 @@ class Adapt(Block):
     epochs: Count = 15
     batch_size: Annotated[int, Field(ge=2)] = 128
     lr: Positive = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    options: dict[str, Options] = {}
 
     @model_validator(mode="after")
     def _use_is_a_method(self) -> "Adapt":

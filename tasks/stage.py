@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,14 +63,10 @@ class Stage:
         for final, partial in self._outputs.items():
             publish(partial, final)
 
-    def discard(self) -> None:
-        """Remove what was written but not published."""
-        for partial in self._outputs.values():
-            remove(partial)
-
 
 def main(name: str, body: Callable[[Stage], None]) -> None:
     """Run ``body`` as the stage ``name`` of dvc.yaml and exit: 0 done, 2 a user's mistake, 1 a crash."""
+    _die_with_parent()
     guarded(lambda: run(name, body))
 
 
@@ -79,31 +76,33 @@ def run(name: str, body: Callable[[Stage], None]) -> None:
     Its outputs appear together at the end, and only if no dependency or parameter changed meanwhile: DVC
     hashes dependencies after the command and would record the edit as the input of the old result.
     """
-    _die_with_parent()
     declaration = read_declaration(name)
-    before = signature(declaration)
-    stage = Stage(name, read_params(), fingerprint(before), tuple(map(Path, declaration["outs"])))
+    outs = tuple(map(Path, declaration["outs"]))
     try:
+        before = signature(declaration)
+        stage = Stage(name, read_params(), fingerprint(before), outs)
         body(stage)
         _refuse_edits(name, before, signature(read_declaration(name), before))
         stage.publish()
     except BaseException:
-        stage.discard()
-        _restore(stage)
+        for out in outs:
+            remove(partial_path(out))
+        _restore(outs)
         raise
     shutil.rmtree(stage.checkpoints, ignore_errors=True)
 
 
 def guarded(action: Callable[[], None]) -> None:
-    """Run ``action``; end a UserError with one sentence and exit code 2 (``--debug`` shows the traceback)."""
-    debug = "--debug" in sys.argv
+    """Run ``action``; end a UserError with one sentence and exit code 2 (``--debug`` adds the traceback)."""
     try:
         action()
     except UserError as error:
-        if debug:
-            raise
+        if "--debug" in sys.argv:
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr, flush=True)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 def arguments(description: str, **choices: list[str]) -> argparse.Namespace:
@@ -130,6 +129,16 @@ def read_declaration(name: str) -> dict[str, Any]:
     }
 
 
+def look_up(key: str, params: Mapping[str, Any]) -> Any:
+    """Return the value of a dotted ``key`` of dvc.yaml; DVC would miss it only after the stage has run."""
+    value: Any = params
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise UserError(f"{PARAMS_FILE}: the key '{key}' is missing, which {DVC_FILE} uses: add it")
+        value = value[part]
+    return value
+
+
 def signature(
     declaration: Mapping[str, Any], known: Mapping[str, tuple[Any, str]] | None = None
 ) -> dict[str, tuple[Any, str]]:
@@ -140,7 +149,10 @@ def signature(
     raw = read_yaml(PARAMS_FILE)
     found: dict[str, tuple[Any, str]] = {"the command": ("", _hash_text(declaration["cmd"]))}
     for key in declaration["params"]:
-        found[f"'{key}' in {PARAMS_FILE}"] = ("", _hash_text(json.dumps(raw.get(key), sort_keys=True)))
+        found[f"'{key}' in {PARAMS_FILE}"] = (
+            "",
+            _hash_text(json.dumps(look_up(key, raw), sort_keys=True, default=str)),
+        )
     for dependency in declaration["deps"]:
         path = Path(dependency)
         if not path.exists():
@@ -168,16 +180,18 @@ def _refuse_edits(name: str, before: Mapping[str, tuple[Any, str]], after: Mappi
         )
 
 
-def _restore(stage: Stage) -> None:
+def _restore(outs: tuple[Path, ...]) -> None:
     """Bring back the last good outputs, which DVC removes before it runs a command."""
-    missing = [str(path) for path in stage.declared if not path.exists()]
+    missing = [str(path) for path in outs if not path.exists()]
     if os.environ.get("DVC_STAGE") and missing and Path("dvc.lock").exists():
-        command = [sys.executable, "-m", "dvc", "checkout", "--quiet", *missing]
+        # Another stage of the flow may hold DVC's lock for a moment.
+        command = [sys.executable, "-m", "dvc", "--wait-for-lock", "checkout", "--quiet", *missing]
         subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
 
 def _die_with_parent() -> None:
     """Ask Linux to end this process when the one that started it dies, so that no stage is orphaned."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # an exit that cleans up
     if sys.platform == "linux":
         parent = os.getppid()
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 = PR_SET_PDEATHSIG
@@ -188,20 +202,11 @@ def _die_with_parent() -> None:
 def _interpolate(value: Any, params: Mapping[str, Any]) -> Any:
     """Fill in DVC's ``${block.key}`` from params.yaml."""
     if isinstance(value, str):
-        return re.sub(r"\$\{([\w.]+)\}", lambda match: str(_look_up(match[1], params)), value)
+        return re.sub(r"\$\{([\w.]+)\}", lambda match: str(look_up(match[1], params)), value)
     if isinstance(value, list):
         return [_interpolate(item, params) for item in value]
     if isinstance(value, dict):
         return {key: _interpolate(item, params) for key, item in value.items()}
-    return value
-
-
-def _look_up(key: str, params: Mapping[str, Any]) -> Any:
-    value: Any = params
-    for part in key.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            raise UserError(f"{PARAMS_FILE}: the key '{key}' is missing, which {DVC_FILE} uses: add it")
-        value = value[part]
     return value
 
 

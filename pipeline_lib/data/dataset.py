@@ -1,6 +1,6 @@
 """The dataset artifact: images.npy, table.parquet and card.json in one folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,11 @@ class Dataset:
         """Return the number of images."""
         return len(self.table)
 
+    @property
+    def labels(self) -> list[str]:
+        """The names of the labels that were read."""
+        return [name.removeprefix(LABEL_PREFIX) for name in self.table if name.startswith(LABEL_PREFIX)]
+
     def rows(self, split: str) -> np.ndarray:
         """Return the row numbers (int64) of the split "train" or "test"."""
         return np.flatnonzero(self.table["split"].to_numpy() == split)
@@ -46,6 +51,12 @@ def write_dataset(folder: Path, images: np.ndarray, table: pd.DataFrame, card: M
     write_npy(folder / "images.npy", images)
     write_parquet(folder / "table.parquet", table)
     write_json(folder / "card.json", card)
+
+
+def present_labels(folder: Path, labels: Iterable[str]) -> list[str]:
+    """Return those of ``labels`` that the dataset in ``folder`` has, in their order."""
+    known = read_json(folder / "card.json")["labels"]
+    return [name for name in labels if name in known]
 
 
 def read_dataset(folder: Path, labels: Sequence[str] = ()) -> Dataset:

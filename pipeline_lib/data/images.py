@@ -6,60 +6,66 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-# Refused rather than decoded: a small file can claim to be a picture that fills the memory.
-MAX_PIXELS = 100_000_000
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+# Only these are tried: Pillow knows formats that start other programs, whatever a file's name says it is.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
 
 class BrokenImageError(Exception):
-    """A picture that cannot be decoded, with the reason."""
+    """A picture that cannot be used, with the reason."""
 
 
 def decode(content: bytes | Image.Image) -> Image.Image:
     """Decode the whole of a picture (the first frame of several), upright by its EXIF orientation.
 
-    Raises BrokenImageError with a short reason for anything that is not a whole picture.
+    Raises BrokenImageError with a short reason for anything that is not a whole picture, or that claims more
+    pixels than Pillow's ``Image.MAX_IMAGE_PIXELS``: a small file can claim to be a picture that fills the memory.
     """
     if isinstance(content, Image.Image):
         return content
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(content))
+    if not content:
+        raise BrokenImageError("empty file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            picture = Image.open(io.BytesIO(content), formats=FORMATS)
             picture.load()
             return ImageOps.exif_transpose(picture)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BrokenImageError(f"more than {MAX_PIXELS:,} pixels") from None
-    except (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError) as error:
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else "truncated or corrupt"
-        raise BrokenImageError("empty file" if not content else reason) from None
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            raise BrokenImageError(f"more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
+        except UnidentifiedImageError:
+            raise BrokenImageError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from None
+        except Exception:  # corrupt bytes make Pillow's decoders raise nearly anything
+            raise BrokenImageError("truncated or corrupt") from None
 
 
 def to_uint8(picture: Image.Image, channels: int, background: int) -> Image.Image:
     """Convert a picture of any mode to "L" (1 channel) or "RGB" (3 channels).
 
-    16-bit and floating-point greys are scaled to 0-255 by their mode's range (floats by their own);
-    transparency is composited on a grey of the value ``background`` (0-255).
+    16-bit greys are scaled from 0-65535 to 0-255, 32-bit ones (integers and floats) from their own smallest and
+    largest value; transparency is composited on a grey of the value ``background`` (0-255).
+    Raises BrokenImageError for a mode that has no such conversion.
     """
     mode = "L" if channels == 1 else "RGB"
-    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
-        grey = np.asarray(picture, dtype=np.float64)
-        low, high = (0.0, 65535.0) if picture.mode != "F" else (grey.min(), max(grey.max(), grey.min() + 1e-9))
-        picture = Image.fromarray(np.rint((grey - low) / (high - low) * 255).clip(0, 255).astype(np.uint8))
-    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        ground = Image.new("RGBA", picture.size, (background, background, background, 255))
-        picture = Image.alpha_composite(ground, picture).convert("RGB")
-    return picture if picture.mode == mode else picture.convert(mode)
+    if picture.mode.startswith("I") or picture.mode == "F":
+        picture = _scaled(picture)
+    try:
+        if picture.has_transparency_data:
+            ground = Image.new("RGBA", picture.size, (background, background, background, 255))
+            picture = Image.alpha_composite(ground, picture.convert("RGBA"))
+        return picture if picture.mode == mode else picture.convert("RGB").convert(mode)
+    except ValueError:
+        raise BrokenImageError(f"the mode {picture.mode} has no conversion to {mode}") from None
 
 
 def frame(picture: Image.Image, size: int, channels: int, content: int, background: int, invert: bool) -> np.ndarray:
     """Resize the longer side to ``content`` px and centre the picture in a frame of ``size`` px.
 
-    Resizing filters over the whole area (no aliasing). ``background`` (0-255) fills the frame; ``invert``
-    turns light into dark before framing. Returns uint8 ``[size, size, channels]``.
+    Resizing filters over the whole area (no aliasing). ``invert`` turns light into dark; ``background`` (0-255)
+    is what fills the frame and shows through transparency, inverted or not.
+    Returns uint8 ``[size, size, channels]``; raises BrokenImageError as :func:`to_uint8` does.
     """
-    picture = to_uint8(picture, channels, background)
+    picture = to_uint8(picture, channels, 255 - background if invert else background)
     if invert:
         picture = ImageOps.invert(picture)
     scale = content / max(picture.size)
@@ -70,3 +76,15 @@ def frame(picture: Image.Image, size: int, channels: int, content: int, backgrou
     top, left = (size - height) // 2, (size - width) // 2
     framed[top : top + height, left : left + width] = np.asarray(picture).reshape(height, width, channels)
     return framed
+
+
+def _scaled(picture: Image.Image) -> Image.Image:
+    grey = np.asarray(picture, dtype=np.float64)
+    low, high = 0.0, 65535.0
+    if picture.mode in ("I", "F"):
+        finite = grey[np.isfinite(grey)]
+        if not len(finite):
+            raise BrokenImageError("no finite value")
+        low, high = finite.min(), finite.max()
+    shares = (np.nan_to_num(grey, nan=low, posinf=high, neginf=low) - low) / max(high - low, np.finfo(np.float64).tiny)
+    return Image.fromarray(np.rint(shares * 255).clip(0, 255).astype(np.uint8))

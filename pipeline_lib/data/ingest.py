@@ -1,6 +1,7 @@
 """Turning what a reader found into a dataset: decode, quarantine, frame, split, describe."""
 
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -45,36 +46,39 @@ def ingest(
     if limit is not None and limit < len(samples):
         chosen = np.random.default_rng(derive_seed(seed, "limit")).choice(len(samples), limit, replace=False)
         samples = [samples[index] for index in sorted(chosen)]
-    images, kept, hashes, quarantined = [], [], [], []
+    images = np.empty((len(samples), size, size, channels), dtype=np.uint8)
+    kept: list[Sample] = []
+    hashes, quarantined = [], []
     modes: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
     for sample in track(samples, "ingest", len(samples)):
         try:
             raw = sample.load()
             picture = decode(raw)
+            images[len(kept)] = frame(picture, size, channels, content, background, invert)
         except BrokenImageError as error:
             quarantined.append({"path": sample.path, "reason": str(error)})
             continue
         modes[picture.mode] += 1
         sizes["x".join(map(str, picture.size))] += 1
-        images.append(frame(picture, size, channels, content, background, invert))
         hashes.append(hashlib.sha256(raw if isinstance(raw, bytes) else picture.tobytes()).hexdigest())
         kept.append(sample)
     _refuse_broken(quarantined, len(samples), max_broken)
-    stack = np.stack(images)
-    table = _table(kept, hashes, reading, kinds, stack, test_fraction, seed)
+    images = images[: len(kept)]
+    table = _table(kept, hashes, reading, kinds, images, test_fraction, seed)
+    mean, std = _moments(images)
     card = {
         "num_images": len(kept),
-        "shape": list(stack.shape),
-        "mean": (stack.mean(axis=(0, 1, 2)) / 255).tolist(),
-        "std": (stack.std(axis=(0, 1, 2)) / 255).tolist(),
+        "shape": list(images.shape),
+        "mean": mean,
+        "std": std,
         "splits": dict(sorted(Counter(table["split"]).items())),
         "labels": {name: _describe(table[LABEL_PREFIX + name], kinds[name]) for name in _present(reading, kinds)},
         "quarantined": quarantined,
         "converted": {m: n for m, n in sorted(modes.items()) if m != NATIVE_MODE[channels]},
         "original_sizes": dict(sizes.most_common(20)),
     }
-    return stack, table, card
+    return images, table, card
 
 
 def split_of(keys: Sequence[str], test_fraction: float, seed: int) -> list[str]:
@@ -96,7 +100,8 @@ def _table(
     test_fraction: float,
     seed: int,
 ) -> pd.DataFrame:
-    keys = [sample.group or digest for sample, digest in zip(samples, hashes, strict=True)]
+    groups = [None if sample.group is None else class_name(sample.group) for sample in samples]
+    keys = [digest if group is None else group for group, digest in zip(groups, hashes, strict=True)]
     drawn = split_of(keys, test_fraction, seed)
     table = pd.DataFrame(
         {
@@ -104,10 +109,11 @@ def _table(
             "path": [sample.path for sample in samples],
             "sha256": hashes,
             "split": [sample.split or split for sample, split in zip(samples, drawn, strict=True)],
-            "group": pd.array([None if s.group is None else str(s.group) for s in samples], dtype="string"),
+            "group": pd.array(groups, dtype="string"),
             "flags": ["blank" if image.min() == image.max() else "" for image in images],
         }
     )
+    _refuse_torn_groups(table)
     for name in _present(reading, kinds):
         measure = reading.measures.get(name)
         values = [measure(image) for image in images] if measure else [sample.labels.get(name) for sample in samples]
@@ -117,14 +123,14 @@ def _table(
 
 def _column(name: str, values: list[Any], kind: str) -> pd.Series:
     if kind == "regression":
-        try:
-            return pd.Series(values, dtype="float64")
-        except (TypeError, ValueError):
-            wrong = next(value for value in values if value is not None and not _is_number(value))
+        numbers = [math.nan if value is None else _number(value) for value in values]
+        wrong = [value for value, number in zip(values, numbers, strict=True) if number is None]
+        if wrong:
             raise UserError(
-                f"the label '{name}' holds '{wrong}', but is a regression label in params.yaml: "
-                "correct the table, or make the label multiclass"
-            ) from None
+                f"the label '{name}' holds {str(wrong[0])!r}, which is no finite number, but is a regression label in "
+                "params.yaml: correct the table, or make the label multiclass"
+            )
+        return pd.Series(numbers, dtype="float64")
     # Classes are text, so that 1, 1.0 and "1" are one class whatever the table's format made of them.
     return pd.Series([None if value is None else class_name(value) for value in values], dtype="string")
 
@@ -138,15 +144,22 @@ def class_name(value: Any) -> str:
 
 def natural_key(text: str) -> list[tuple[bool, int, str]]:
     """Return a sort key under which "2" comes before "10"."""
-    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", text) if part]
+    return [_part_key(part) for part in re.split(r"(\d+)", text) if part]
 
 
-def _is_number(value: Any) -> bool:
+def _part_key(part: str) -> tuple[bool, int, str]:
+    # Of two whole numbers the one with more digits is larger; int() would fail on very long ones.
+    digits = part.lstrip("0")
+    return (False, len(digits), digits) if part.isdecimal() else (True, 0, part)
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number, NaN for "nan" (not labelled), or None for anything else."""
     try:
-        float(value)
+        number = float(value)
     except (TypeError, ValueError):
-        return False
-    return True
+        return None
+    return None if math.isinf(number) else number
 
 
 def _describe(column: pd.Series, kind: str) -> dict[str, Any]:
@@ -161,9 +174,31 @@ def _describe(column: pd.Series, kind: str) -> dict[str, Any]:
     else:
         counts = Counter(known)
         # A list of pairs, because JSON objects are written in the order of their keys.
-        described["classes"] = sorted(counts, key=natural_key)
+        described["classes"] = sorted(sorted(counts), key=natural_key)
         described["counts"] = [counts[name] for name in described["classes"]]
     return described
+
+
+def _moments(images: np.ndarray) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each channel in 0-1, from exact sums, a batch at a time."""
+    totals, squares = np.zeros(images.shape[3], np.int64), np.zeros(images.shape[3], np.int64)
+    for start in range(0, len(images), 1024):
+        batch = images[start : start + 1024].astype(np.int64)
+        totals += batch.sum(axis=(0, 1, 2))
+        squares += np.square(batch).sum(axis=(0, 1, 2))
+    mean = totals / images[..., 0].size
+    std = np.sqrt((squares / images[..., 0].size - mean**2).clip(0))
+    return (mean / 255).tolist(), (std / 255).tolist()
+
+
+def _refuse_torn_groups(table: pd.DataFrame) -> None:
+    splits = table.dropna(subset="group").groupby("group")["split"].nunique()
+    torn = splits.index[splits > 1]
+    if len(torn):
+        raise UserError(
+            f"the group '{torn[0]}' is in the train and in the test split: give all its rows of the label table "
+            "one split, or leave the column 'split' empty for them"
+        )
 
 
 def _refuse_broken(quarantined: list[dict[str, str]], total: int, max_broken: float) -> None:

@@ -11,7 +11,8 @@ from PIL import Image
 class Sample:
     """One picture as found.
 
-    ``load`` returns the encoded bytes or, where there are none, a decoded picture.
+    ``path`` says where, in printable characters. ``load`` returns the encoded bytes or, where there are none, a
+    decoded picture; it raises BrokenImageError where there is neither.
     """
 
     path: str
@@ -31,3 +32,11 @@ class Reading:
     samples: list[Sample]
     labels: tuple[str, ...]
     measures: Mapping[str, Callable[[Any], float | None]] = field(default_factory=dict)
+
+
+def printable(name: str) -> str:
+    r"""Return ``name`` with all that is not printable (line breaks, broken UTF-8) and ``\`` as ``\x..`` or the like.
+
+    Such names survive in any file, terminal and page, and two different names stay different.
+    """
+    return "".join(c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode() for c in name)

@@ -1,0 +1,116 @@
+"""The plan of a run: the stages of dvc.yaml in order, and what will become of each."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dvc.exceptions import DvcException, NotDvcRepoError
+from dvc.repo import Repo
+from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+from dvc.stage import Stage
+
+from pipeline_lib.core.errors import UserError
+
+DVC_FILE = "dvc.yaml"
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage of dvc.yaml, its place in the graph, and whether it is up to date."""
+
+    name: str
+    command: str
+    upstream: tuple[str, ...]
+    deps: tuple[str, ...]
+    outs: tuple[str, ...]
+    metrics: tuple[str, ...]
+    meta: Mapping[str, Any]
+    prediction: Literal["cached", "will run"]
+    reasons: tuple[str, ...]
+
+
+def read_plan() -> tuple[PlannedStage, ...]:
+    """Plan a run of the project in the working directory: what comes first stands first.
+
+    "will run" says that something a stage depends on changed, or may change when an earlier stage runs; DVC can
+    still find the result in its cache then, and restore it. Raises UserError where DVC cannot read the project.
+    """
+    try:
+        with Repo() as repo:
+            stages = _ordered(repo)
+            status = repo.status()
+    except NotDvcRepoError:
+        raise UserError(
+            "this folder is not a DVC repository: run from the root of the project, or 'dvc init'"
+        ) from None
+    except DvcException as error:
+        raise UserError(f"DVC cannot plan the run: {' '.join(str(error).split())}") from None
+    outs = {str(out) for stage, _ in stages for out in stage.outs}
+    plan: dict[str, PlannedStage] = {}
+    for stage, upstream in stages:
+        _refuse_missing(stage, outs)
+        reasons = tuple(_reasons(stage, status.get(stage.addressing, [])))
+        reasons = reasons or tuple(f"{name} runs first" for name in upstream if plan[name].prediction == "will run")
+        plan[stage.addressing] = PlannedStage(
+            name=stage.addressing,
+            command=stage.cmd or "",
+            upstream=upstream,
+            deps=tuple(map(str, stage.deps)),
+            outs=tuple(map(str, stage.outs)),
+            metrics=tuple(map(str, stage.metrics)),
+            meta=stage.meta or {},
+            prediction="will run" if reasons else "cached",
+            reasons=reasons,
+        )
+    return tuple(plan.values())
+
+
+def describe(plan: Sequence[PlannedStage]) -> list[str]:
+    """Return the plan as lines for a person: a count, then one line a stage with its reasons."""
+    width = max((len(stage.name) for stage in plan), default=0)
+    num_cached = sum(stage.prediction == "cached" for stage in plan)
+    lines = [f"plan: {len(plan)} stages, {num_cached} cached, {len(plan) - num_cached} will run"]
+    for stage in plan:
+        reasons = f": {', '.join(stage.reasons)}" if stage.reasons else ""
+        lines.append(f"  {stage.name:<{width}}  {stage.prediction}{reasons}")
+    return lines
+
+
+def _ordered(repo: Repo) -> list[tuple[Stage, tuple[str, ...]]]:
+    """Return the stages that ``dvc repro`` goes through, in its order, each with the names of its upstream stages."""
+    graph = get_active_graph(repo.index.graph)
+    stages = plan_repro(graph, collect_stages(repo, [DVC_FILE]))
+    return [(stage, tuple(sorted(above.addressing for above in graph.successors(stage)))) for stage in stages]
+
+
+def _refuse_missing(stage: Stage, outs: set[str]) -> None:
+    """Raise UserError for a dependency that is not there and that no stage makes."""
+    for path in map(str, () if stage.frozen else stage.deps):
+        made = any(Path(path).is_relative_to(out) or Path(out).is_relative_to(path) for out in outs)
+        if not made and not Path(path).exists():
+            raise UserError(
+                f"{path} is missing, which {DVC_FILE} lists as a dependency of '{stage.addressing}': "
+                f"put it there or name another"
+            )
+
+
+def _reasons(stage: Stage, status: Sequence[str | Mapping[str, Any]]) -> Iterator[str]:
+    """Put what ``dvc status`` says of a stage into words."""
+    if status and not any(out.hash_info for out in stage.outs):
+        yield "it has not run yet"
+        return
+    for entry in status:
+        if isinstance(entry, str):
+            yield "it always runs" if entry == "always changed" else "its command changed"
+            continue
+        for path, change in entry.get("changed deps", {}).items():
+            keys = change if isinstance(change, Mapping) else {}
+            yield from (f"'{key}' in {path} {_verb(what)}" for key, what in keys.items())
+            if not keys:
+                yield f"{path} {_verb(change)}"
+        yield from (f"its output {path} {_verb(change)}" for path, change in entry.get("changed outs", {}).items())
+
+
+def _verb(change: str) -> str:
+    return {"new": "is new", "deleted": "is gone", "not in cache": "is not in DVC's cache"}.get(change, "changed")

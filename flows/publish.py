@@ -1,0 +1,114 @@
+"""What a stage produced, as artifacts of its task run in the Prefect UI: metrics, the verdict, the map, the report."""
+
+import base64
+import html
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from flows.picture import draw_map
+from flows.plan import PlannedStage
+from pipeline_lib.core.files import read_json
+from tasks.params import Params
+
+SECONDS_BETWEEN_UPDATES = 2.0
+
+
+def publish_plan(plan: tuple[PlannedStage, ...]) -> None:
+    """Publish the plan as a table."""
+    rows = [{"stage": s.name, "prediction": s.prediction, "because": ", ".join(s.reasons)} for s in plan]
+    create_table_artifact(rows, key="plan", description="What the run was going to do, and why")
+
+
+def publish(stage: PlannedStage, params: Params) -> None:
+    """Publish the metrics of ``stage`` and what PUBLISHERS has for its outputs."""
+    for path in map(Path, stage.metrics):
+        rows = [{"metric": name, "value": value} for name, value in read_json(path).items()]
+        create_table_artifact(rows, key=_key(stage.name, "metrics"), description=f"{path} of {stage.name}")
+    for out in stage.outs:
+        if out in PUBLISHERS:
+            PUBLISHERS[out](Path(out), params)
+
+
+def verdict_markdown(summary: Mapping[str, Any]) -> str:
+    """Return the verdict of ``reports/transfer.json`` as markdown: its lines, then the numbers behind them."""
+    headline, *others = map(_escape, summary["lines"])
+    rows = ["| transfer | method | against | metric | score | baseline | gain | interval | outcome |", "|---" * 9 + "|"]
+    for entry in summary["verdict"]:
+        texts = [entry[name] for name in ("kind", "method", "baseline", "metric")]
+        numbers = [_number(entry[name]) for name in ("value", "baseline_value", "gain")]
+        interval = f"{_number(entry['low'])} to {_number(entry['high'])}"
+        rows.append(f"| {' | '.join(map(_escape, [*texts, *numbers, interval, entry['outcome']]))} |")
+    return "\n".join([f"## {headline}", "", *(f"- {line}" for line in others), "", *rows])
+
+
+def progress_publisher(stage: str, log: Callable[[str], None]) -> Callable[[Mapping[str, Any]], None]:
+    """Return a function that turns the progress events of ``stage`` into one artifact, and now and then a line."""
+    artifact: Any = None
+    shown = told = -float("inf")
+
+    def on_progress(event: Mapping[str, Any]) -> None:
+        nonlocal artifact, shown, told
+        now, finished = time.monotonic(), event["done"] >= event["total"]
+        if now - shown < SECONDS_BETWEEN_UPDATES and not finished:
+            return
+        shown = now
+        share = 100 * event["done"] / max(event["total"], 1)
+        metrics = "".join(f", {name} {value:.4g}" for name, value in event.get("metrics", {}).items())
+        text = f"{event['label']}: {event['done']} of {event['total']}{metrics}"
+        if artifact is None:
+            artifact = create_progress_artifact(share, key=_key(stage, "progress"), description=text)
+        else:
+            update_progress_artifact(artifact, share, description=text)
+        if now - told >= 5 * SECONDS_BETWEEN_UPDATES:
+            told = now
+            log(text)
+
+    return on_progress
+
+
+def _publish_verdict(path: Path, params: Params) -> None:
+    markdown = verdict_markdown(read_json(path))
+    create_markdown_artifact(markdown, key="verdict", description="What carried over, and what did not")
+
+
+def _publish_map(path: Path, params: Params) -> None:
+    picture = draw_map(path, Path("data/target/table.parquet"), params.primary)
+    url = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    create_image_artifact(url, key="map", description=f"The target's images by UMAP, coloured by {params.primary}")
+
+
+def _publish_report(path: Path, params: Params) -> None:
+    link = path.resolve().as_uri()
+    create_link_artifact(link, link_text=str(path), key="report", description=f"Open {path.resolve()} in a browser")
+
+
+PUBLISHERS: Mapping[str, Callable[[Path, Params], None]] = {
+    "reports/transfer.json": _publish_verdict,
+    "reports/projection.parquet": _publish_map,
+    "reports/report.html": _publish_report,
+}
+
+
+def _key(stage: str, what: str) -> str:
+    """Return an artifact key: lower-case letters, digits and dashes are all that Prefect takes."""
+    return "".join(sign if sign.isalnum() and sign.isascii() else "-" for sign in f"{stage}-{what}".lower())
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"
+
+
+def _escape(text: str) -> str:
+    """Keep names that come from the user's files from being read as markup."""
+    return html.escape(str(text), quote=False).replace("|", "\\|").replace("[", "\\[")

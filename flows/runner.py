@@ -1,0 +1,119 @@
+"""One stage as a child process: `dvc repro` of it alone, its output line by line, and what became of it."""
+
+import json
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from flows import child
+
+USER_MISTAKE = 2
+PROGRESS = '{"event": "progress"'
+# What DVC says after every stage, of which a person who watches learns nothing.
+SMALL_TALK = (
+    "To track the changes",
+    "To enable auto staging",
+    "Use `dvc push`",
+    "Generating lock",
+    "Updating lock",
+    "\t",
+)
+
+_running: set[subprocess.Popen[str]] = set()
+_stopping = threading.Event()
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What became of a stage.
+
+    ``exit_code`` is that of the stage's own command (negative: killed by that signal), or DVC's where DVC failed
+    without it; ``error`` is one sentence, empty after a success.
+    """
+
+    state: Literal["executed", "restored", "cached"]
+    seconds: float
+    exit_code: int
+    error: str = ""
+    crashed: bool = False
+
+
+def run_stage(
+    name: str, on_line: Callable[[str], None], on_progress: Callable[[Mapping[str, Any]], None]
+) -> StageResult:
+    """Bring the stage ``name`` up to date with DVC, handing on each line and each progress event as it comes."""
+    began = time.monotonic()
+    # Without --wait-for-lock, a stage that ends while another one holds DVC's lock is lost from dvc.lock.
+    arguments = ("--wait-for-lock", "repro", "--single-item", name)
+    process = child.start("dvc", *arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    lines: deque[str] = deque(maxlen=100)
+    state: Literal["executed", "restored", "cached"] = "executed"
+    _running.add(process)
+    try:
+        if _stopping.is_set():
+            raise InterruptedError(f"the run was stopped before {name} began")
+        for line in map(str.rstrip, process.stdout or ()):
+            if line.startswith(PROGRESS):
+                on_progress(json.loads(line))
+                continue
+            if "is cached - skipping run, checking out outputs" in line:
+                state = "restored"
+            elif "didn't change, skipping" in line:
+                state = "cached"
+            if line and not line.startswith(SMALL_TALK):
+                lines.append(line)
+                on_line(line)
+        exit_code = process.wait()
+    except BaseException:
+        child.stop(process)
+        raise
+    finally:
+        _running.discard(process)
+    seconds = time.monotonic() - began
+    if exit_code == 0:
+        return StageResult(state, seconds, 0)
+    return _failure(name, list(lines), exit_code, seconds)
+
+
+@contextmanager
+def supervised() -> Iterator[None]:
+    """Stop every stage that runs when the block is left by an exception, be it Ctrl-C or a cancelled run."""
+    _stopping.clear()
+    try:
+        yield
+    except BaseException:
+        _stopping.set()
+        for process in tuple(_running):
+            child.stop(process)
+        raise
+
+
+def _failure(name: str, lines: list[str], dvc_code: int, seconds: float) -> StageResult:
+    """Make a result of the output of a stage that failed: DVC's last words say whether its command did."""
+    said = next((line for line in reversed(lines) if line.startswith("ERROR: ")), "")
+    before = lines[: lines.index(said)] if said else lines
+    ended = re.search(r"exited with (-?\d+)$", said)
+    if not ended:
+        return StageResult("executed", seconds, dvc_code, _explain(name, said, dvc_code))
+    code = int(ended[1])
+    if code == USER_MISTAKE:
+        told = [line.removeprefix("error: ") for line in before if line.startswith("error: ")]
+        return StageResult("executed", seconds, code, (told or before or [f"{name} refused its input"])[-1])
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"crashed with exit code {code}"
+    last = "" if code < 0 or not before else f": {before[-1]}"
+    return StageResult("executed", seconds, code, f"{name} {how}{last}", crashed=True)
+
+
+def _explain(name: str, said: str, dvc_code: int) -> str:
+    """Return a sentence on a failure of DVC itself, which ``said`` it in its own words."""
+    if busy := re.search(r"'(.+)' is busy", said):
+        return f"another DVC process works on {busy[1]}, which '{name}' needs: wait for it to end, then run again"
+    reason = said.removeprefix("ERROR: ").removeprefix(f"failed to reproduce '{name}': ")
+    return f"DVC could not run '{name}': {reason or f'it ended with exit code {dvc_code} and no message'}"

@@ -1,0 +1,1 @@
+"""One head per label on one shared encoder."""

@@ -1,0 +1,52 @@
+"""What a selector returns, and what they share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipeline_lib.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The rows of the source that pretraining uses (int64 ``[K]``, rising) and their weights (float64 ``[K]``, > 0).
+
+    ``metrics`` are further flat numbers about the choice; ``warnings`` are sentences that the user should read.
+    """
+
+    rows: np.ndarray
+    weights: np.ndarray
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+def wanted_size(size: int | None, num_source: int) -> int:
+    """Return how many images to keep, all of them for None; raise UserError for more than there are."""
+    if size is not None and size > num_source:
+        raise UserError(
+            f"select.size in params.yaml is {size}, but the source has {num_source} images: "
+            f"set it to at most {num_source}, or to null to keep all"
+        )
+    return num_source if size is None else size
+
+
+def clipped(weights_N: np.ndarray, max_weight: float) -> np.ndarray:
+    """Return positive weights of mean 1, the largest of them cut so that none is above ``max_weight`` (> 1).
+
+    Clipping trades a little bias for much less variance (Ionides 2008).
+    """
+    if max_weight <= 1:
+        raise UserError(f"select.options.max_weight in params.yaml is {max_weight:g}: it must be above 1, the mean")
+    descending = np.sort(weights_N)[::-1]
+    rest = np.cumsum(descending[::-1])[::-1]
+    # With the m largest cut to the cap c: m c + rest[m] = N c / max_weight, and rest[m] must hold none above c.
+    room = len(weights_N) / max_weight - np.arange(len(weights_N))
+    num_cut = np.argmax((room > 0) & (descending * room <= rest))
+    weights = np.minimum(weights_N, rest[num_cut] / room[num_cut])
+    return weights / weights.mean()
+
+
+def effective_sample_size(weights_N: np.ndarray) -> float:
+    """Return the effective sample size of Kish, (sum w)^2 / sum w^2, between 1 and N."""
+    return float(weights_N.sum() ** 2 / np.square(weights_N).sum())

@@ -1,0 +1,32 @@
+"""Clusterers: groups of images that no label takes part in."""
+
+import numpy as np
+from sklearn.cluster import HDBSCAN, KMeans
+from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
+
+# Above so many dimensions densities say little and trees are slow: HDBSCAN sees this many principal components.
+MAX_DENSITY_DIMS = 50
+
+
+@threadpool_limits.wrap(limits=1)
+def kmeans(x_ND: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
+    """Return the best of ten runs of k-means (Lloyd 1982), int64 ``[N]``.
+
+    On one thread: several add up their parts in the order in which they finish, and sums of floats depend on it.
+    """
+    model = KMeans(min(num_clusters, len(x_ND)), n_init=10, random_state=seed)
+    return model.fit_predict(x_ND).astype(np.int64)
+
+
+def hdbscan(x_ND: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
+    """Return the density clusters of HDBSCAN (Campello et al. 2013), int64 ``[N]``, -1 where a point is noise.
+
+    It finds the number of clusters itself. ``num_clusters`` only says how small one may be: a tenth of the mean
+    size of that many clusters, at least five points.
+    """
+    points = np.asarray(x_ND, dtype=np.float64)
+    if points.shape[1] > MAX_DENSITY_DIMS:
+        points = PCA(min(MAX_DENSITY_DIMS, len(points)), random_state=seed).fit_transform(points)
+    smallest = min(max(5, len(points) // (10 * num_clusters)), len(points))
+    return HDBSCAN(min_cluster_size=smallest, copy=True).fit_predict(points).astype(np.int64)

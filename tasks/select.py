@@ -1,0 +1,45 @@
+"""Choose the source images that pretraining uses, and their weights.
+
+Every source image may be chosen, those of its test split too: pretraining reads no labels, and the test split
+holds back labels. The target's images are read by some selectors, its labels by none.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline_lib.core.files import write_json, write_parquet
+from pipeline_lib.core.progress import say
+from pipeline_lib.core.registry import pick, with_options
+from pipeline_lib.data.dataset import read_dataset
+from pipeline_lib.select import SELECTORS
+from pipeline_lib.select.selection import effective_sample_size
+from tasks.stage import Stage, arguments, main
+
+
+def run(stage: Stage) -> None:
+    """Select source images."""
+    block = stage.params.select
+    source, target = read_dataset(Path("data/source")), read_dataset(Path("data/target"))
+    method = pick(SELECTORS, block.method, "select.method in params.yaml")
+    selector = with_options(method, block.options, "select.options")
+    selection = selector(source.images, target.images, block.size, stage.params.seed)
+    table = pd.DataFrame({"id": source.table["id"].to_numpy()[selection.rows], "weight": selection.weights})
+    write_parquet(stage.output("data/selection.parquet"), table)
+    effective = effective_sample_size(selection.weights)
+    metrics = {
+        "num_selected": len(table),
+        "selected_share": len(table) / len(source),
+        "effective_sample_size": effective,
+        "effective_sample_size_share": effective / len(table),
+        **selection.metrics,
+    }
+    write_json(stage.output("metrics/select.json"), metrics)
+    say(f"{len(table)} of {len(source)} source images selected by '{block.method}', worth {effective:.0f} equal ones")
+    for warning in selection.warnings:
+        say(f"warning: {warning}")
+
+
+if __name__ == "__main__":
+    arguments(__doc__)
+    main("select", run)

@@ -1,0 +1,213 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from prefect import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
+
+from flows import transfer as flow_module
+from flows.lock import hold
+from flows.transfer import BUSY, LOCK_FILE, transfer
+from tests.flows.conftest import edit, repro, starts
+
+STAGES = ("alone", "start", "left", "right", "join")
+
+
+@pytest.fixture(autouse=True)
+def quick_retries(monkeypatch):
+    monkeypatch.setattr(flow_module, "RETRY_SECONDS", 0.1)
+
+
+def run(api):
+    """Run the flow; return its state, and the name of the state of each stage."""
+    state = transfer(return_state=True)
+    flow_run_id = state.state_details.flow_run_id
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
+    return state, {run.name: run.state_name for run in runs}
+
+
+def artifacts(state):
+    chosen = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:
+        return {artifact.key: artifact for artifact in client.read_artifacts(artifact_filter=chosen)}
+
+
+def outputs(project):
+    return {path.name: path.read_bytes() for path in sorted((project / "out").glob("*.txt"))}
+
+
+def test_the_flow_leaves_what_dvc_repro_leaves(api, project, tmp_path):
+    twin = tmp_path / "twin"
+    shutil.copytree(project, twin)
+    repro(twin)
+    state, stages = run(api)
+    assert state.is_completed()
+    assert state.message == "5 completed"
+    assert stages == dict.fromkeys(STAGES, "Completed")
+    assert (project / "dvc.lock").read_bytes() == (twin / "dvc.lock").read_bytes()
+    assert outputs(project) == outputs(twin)
+
+
+def test_a_run_with_nothing_to_do_starts_no_process(api, finished, monkeypatch):
+    monkeypatch.setattr(flow_module, "run_stage", lambda *_: pytest.fail("a stage that is up to date was started"))
+    state, stages = run(api)
+    assert state.message == "5 cached"
+    assert stages == dict.fromkeys(STAGES, "Cached")
+
+
+def test_a_result_that_dvc_has_is_restored(api, finished):
+    before = outputs(finished)
+    edit(finished, "title: toy", "title: other")
+    _, stages = run(api)
+    assert stages == {**dict.fromkeys(STAGES, "Cached"), "join": "Completed"}
+    assert outputs(finished) != before
+    edit(finished, "title: other", "title: toy")
+    state, stages = run(api)
+    assert stages == {**dict.fromkeys(STAGES, "Cached"), "join": "Restored"}
+    assert state.message == "1 restored, 4 cached"
+    assert outputs(finished) == before
+    assert starts(finished, "join") == 2
+
+
+def test_a_stage_after_one_that_ran_to_the_same_result_is_cached(api, finished):
+    edit(finished, "toy.py left", "toy.py  left", "dvc.yaml")
+    _, stages = run(api)
+    assert stages == {**dict.fromkeys(STAGES, "Cached"), "left": "Completed"}
+
+
+def test_a_mistake_is_told_once_and_stops_only_what_follows(api, finished):
+    edit(finished, "epochs: 1", "epochs: 2")
+    edit(finished, "device: cpu", "device: auto")
+    (finished / "told-left").write_text("2")
+    state, stages = run(api)
+    assert state.name == "Refused"
+    assert state.message == "left cannot work with this: mend it"
+    assert starts(finished, "left") == 2, "a user's mistake is not tried again"
+    assert starts(finished, "join") == 1
+    assert stages == {
+        "alone": "Cached", "start": "Cached", "left": "Refused", "right": "Completed", "join": "NotReady"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("stage", "change", "attempts"), [("left", "epochs: 1", 2), ("right", "device: cpu", 1)])
+def test_a_crash_is_tried_again_as_meta_says(api, finished, stage, change, attempts):
+    edit(finished, change, f"{change}0")
+    (finished / f"told-{stage}").write_text("1")
+    state, _ = run(api)
+    assert state.name == "Failed"
+    assert state.message == f"{stage} crashed with exit code 1: ValueError: {stage} broke"
+    assert starts(finished, stage) == 1 + attempts
+    assert starts(finished, "join") == 1
+
+
+def test_a_crash_that_passes_is_no_failure(api, finished):
+    (finished / "told-left").write_text("1")
+    edit(finished, "python toy.py left", "python toy.py left || (rm told-left; exit 1)", "dvc.yaml")
+    state, _ = run(api)
+    assert state.is_completed()
+    assert starts(finished, "left") == 3
+
+
+def test_mistyped_parameters_are_refused_before_anything_runs(api, project):
+    edit(project, "seed: 0", "sed: 0")
+    state, stages = run(api)
+    assert state.name == "Refused"
+    assert "unknown key 'sed'" in state.message
+    assert "seed" in state.message
+    assert not stages
+
+
+def test_two_runs_do_not_meet(api, project):
+    with hold(LOCK_FILE, "taken"):
+        state, stages = run(api)
+    assert state.message == BUSY
+    assert not stages
+
+
+def test_metrics_and_progress_become_artifacts(api, finished):
+    edit(finished, "title: toy", "title: other")
+    state, _ = run(api)
+    found = artifacts(state)
+    assert set(found) == {"plan", "join-metrics", "join-progress"}
+    assert '{"metric": "nothing", "value": null}' in found["join-metrics"].data
+    assert found["join-progress"].type == "progress"
+    assert found["join-progress"].data == 100
+    assert found["join-progress"].description == "join: 2 of 2, loss 0.5"
+
+
+def test_stages_that_need_the_gpu_wait_for_each_other(api, finished, monkeypatch):
+    edit(finished, "repeats: 2", "repeats: 3")
+    edit(finished, "device: cpu", "device: auto")
+    spans = {}
+    original = flow_module.run_stage
+
+    def timed(name, *others):
+        began = time.monotonic()
+        result = original(name, *others)
+        spans[name] = (began, time.monotonic())
+        return result
+
+    monkeypatch.setattr(flow_module, "run_stage", timed)
+    run(api)
+    first, second = sorted((spans["alone"], spans["right"]))
+    assert first[1] <= second[0]
+
+
+def test_a_run_can_be_found_again(api, finished):
+    state, _ = run(api)
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_run(state.state_details.flow_run_id)
+    assert found.name.startswith("mnist5k to digits, ")
+    assert {"mnist5k", "digits", "simclr", "seed 0"} <= set(found.tags)
+
+
+def flow_process(api):
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.transfer"],
+        env={**os.environ, "PREFECT_API_URL": api},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(("told", "code", "sentence"), [("2", 2, "cannot work with this"), ("1", 1, "crashed")])
+def test_the_command_ends_with_a_sentence_and_its_exit_code(api, finished, told, code, sentence):
+    edit(finished, "title: toy", "title: other")
+    (finished / "told-join").write_text(told)
+    process = flow_process(api)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == code, output
+    assert output.splitlines()[-1].startswith("error: join ")
+    assert sentence in output.splitlines()[-1]
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_killed_flow_leaves_no_process(api, finished, number):
+    edit(finished, "epochs: 1", "epochs: 2")
+    (finished / "told-left").write_text("wait")
+    already = starts(finished, "left")
+    process = flow_process(api)
+    wait_until(lambda: starts(finished, "left") > already, 60)
+    stage = psutil.Process(int(Path("starts-left").read_text().splitlines()[-1]))
+    children = [stage, *psutil.Process(process.pid).children(recursive=True)]
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode != 0
+    wait_until(lambda: not any(child.is_running() and child.status() != "zombie" for child in children), 10)
+    assert starts(finished, "left") == already + 1, "a stage that was stopped is not tried again"
+
+
+def wait_until(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

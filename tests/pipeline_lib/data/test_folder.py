@@ -1,0 +1,166 @@
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline_lib.core.errors import UserError
+from pipeline_lib.data.images import BrokenImageError
+from pipeline_lib.data.readers.folder import folder
+from pipeline_lib.data.samples import Reading, printable
+
+
+def put(path: Path, value: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (4, 4), value).save(path, "PNG")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    root = tmp_path / "images"
+    for name in ("b.png", "a.PNG", "sub/c.jpeg"):
+        put(root / name)
+    return root
+
+
+def read(root: Path, table: str | pd.DataFrame | None = None, *labels: str, name: str = "labels.csv") -> Reading:
+    if table is not None:
+        if isinstance(table, str):
+            (root / name).write_text(table, encoding="utf-8")
+        else:
+            table.to_parquet(root / name)
+    return folder(root, name if table is not None else None, labels)
+
+
+def test_images_are_found_below_in_the_order_of_names(images: Path) -> None:
+    for name in (".hidden.png", ".cache/d.png", "notes.txt"):
+        put(images / name)
+    (images / "folder.png").mkdir()
+    reading = read(images, None, "kind")
+    assert [sample.path for sample in reading.samples] == ["a.PNG", "b.png", "sub/c.jpeg"]
+    assert reading.labels == ()
+    assert reading.samples[0].load() == (images / "a.PNG").read_bytes()
+
+
+@pytest.mark.parametrize("make", [False, True], ids=["missing", "empty"])
+def test_a_folder_without_images_is_refused(tmp_path: Path, make: bool) -> None:
+    if make:
+        (tmp_path / "x").mkdir()
+    with pytest.raises(UserError, match=r"/x (is not a folder|holds no image)"):
+        read(tmp_path / "x")
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    put(tmp_path / "a.png")
+    with pytest.raises(UserError, match="is not a folder"):
+        read(tmp_path / "a.png")
+
+
+def test_csv_cells_are_the_text_they_are_and_empty_ones_are_not_labelled(images: Path) -> None:
+    reading = read(images, "\ufefffile,kind,size\na.PNG,007,1.50\nb.png,NA,\n", "kind", "size")
+    labels = {sample.path: sample.labels for sample in reading.samples}
+    assert labels == {
+        "a.PNG": {"kind": "007", "size": "1.50"},
+        "b.png": {"kind": "NA", "size": None},
+        "sub/c.jpeg": {"kind": None, "size": None},
+    }
+
+
+def test_parquet_nulls_are_none_and_split_and_group_are_read(images: Path) -> None:
+    table = pd.DataFrame(
+        {"file": ["b.png", "./sub/c.jpeg"], "kind": [1.0, np.nan], "split": ["test", None], "group": [0, 7]}
+    )
+    reading = read(images, table, "kind", name="labels.parquet")
+    found = {s.path: (s.labels["kind"], s.split, s.group) for s in reading.samples}
+    assert found == {"a.PNG": (None, None, None), "b.png": (1.0, "test", 0), "sub/c.jpeg": (None, None, 7)}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("file,knd\na.PNG,1\n", "no column 'kind'; did you mean 'knd'.*file, knd"),
+        ("name,kind\na.PNG,1\n", "no column 'file'"),
+        ("file,kind\na.PNG,1\n./a.PNG,2\n", "'a.PNG' twice"),
+        ("file,kind\nz.png,1\ny.png,1\n", "'y.png' and 1 more, which are not images"),
+        ("file,kind\n,1\n", "a row without a file"),
+        ("file,kind\n../secret.png,1\n", "'../secret.png', which is not an image"),
+        ("file,kind\n{root}/a.PNG,1\n", "which is not an image"),
+        ("file,kind,split\na.PNG,1,valid\n", "split 'valid'"),
+        ("", "cannot be read"),
+        ('file,kind\n"a.PNG,1\n', "cannot be read"),
+    ],
+)
+def test_a_faulty_table_is_refused_in_one_line(images: Path, table: str, message: str) -> None:
+    put(images.parent / "secret.png")
+    with pytest.raises(UserError, match=message) as caught:
+        read(images, table.replace("{root}", str(images)), "kind")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_that_is_not_what_its_name_says_is_refused(images: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        read(images, "file,kind\n", "kind", name="labels.parquet")
+    (images / "latin.csv").write_bytes("file,kind\na.PNG,\xe9\n".encode("latin-1"))
+    with pytest.raises(UserError, match="cannot be read"):
+        folder(images, "latin.csv", ("kind",))
+
+
+@pytest.mark.parametrize("name", ["missing.csv", "../outside.csv", "{root}/../outside.csv", "link.csv", "labels.xlsx"])
+def test_a_table_that_is_missing_outside_or_of_another_kind_is_refused(images: Path, name: str) -> None:
+    outside = images.parent / "outside.csv"
+    outside.write_text("file,kind\na.PNG,1\n")
+    (images / "link.csv").symlink_to(outside)
+    with pytest.raises(UserError, match=r"is missing|lies outside|must end in"):
+        folder(images, name.replace("{root}", str(images)), ("kind",))
+
+
+def test_links_are_followed_within_the_folder_only(images: Path) -> None:
+    put(images.parent / "private.png")
+    (images / "within.png").symlink_to(images / "b.png")
+    (images / "out.png").symlink_to(images.parent / "private.png")
+    (images / "dangling.png").symlink_to(images / "nothing")
+    (images / "outer").symlink_to(images.parent)
+    samples = {sample.path: sample for sample in read(images).samples}
+    assert samples.keys() == {"a.PNG", "b.png", "sub/c.jpeg", "within.png", "out.png", "dangling.png"}
+    assert samples["within.png"].load() == (images / "b.png").read_bytes()
+    with pytest.raises(BrokenImageError, match="a link out of the folder"):
+        samples["out.png"].load()
+    with pytest.raises(BrokenImageError, match="cannot be read"):
+        samples["dangling.png"].load()
+
+
+def test_the_folder_itself_may_be_a_link(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(images)
+    assert all(sample.load() for sample in read(tmp_path / "link").samples)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such file names")
+def test_names_of_any_bytes_are_read_and_can_be_labelled(tmp_path: Path) -> None:
+    names = [
+        b"<script>.png",
+        b"line\nbreak.png",
+        b"\xff\xfe.png",
+        b"\xe5\x9b\xbe.png",
+        b"back\\slash.png",
+        b"\x1b[2J.png",
+    ]
+    for index, name in enumerate(names):
+        put(tmp_path / "raw.png", index)
+        (tmp_path / "raw.png").rename(tmp_path / os.fsdecode(name))
+    reading = read(tmp_path, 'file,kind\n"line\nbreak.png",x\n<script>.png,y\n', "kind")
+    labels = {sample.path: sample.labels["kind"] for sample in reading.samples}
+    assert labels == {
+        "<script>.png": "y", r"line\nbreak.png": "x", r"\udcff\udcfe.png": None, "图.png": None,
+        r"back\\slash.png": None, r"\x1b[2J.png": None,
+    }  # fmt: skip
+    assert all(sample.load() for sample in reading.samples)
+    assert all(sample.path.isprintable() and sample.path.encode() for sample in reading.samples)
+
+
+def test_different_names_stay_different() -> None:
+    names = ["a\nb", r"a\nb", "a\\\nb", "a\x0ab\x00", "\udcff", r"\udcff", "é"]
+    assert len({printable(name) for name in dict.fromkeys(names)}) == len(set(names))
+    assert printable("é b") == "é b"

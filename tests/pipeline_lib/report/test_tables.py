@@ -1,0 +1,103 @@
+import math
+
+import pytest
+
+from pipeline_lib.report.sections import settings
+from pipeline_lib.report.tables import best_of, by_model, marked, number, points, projection_quality
+
+
+@pytest.mark.parametrize(
+    ("values", "lower", "best"),
+    [
+        ([0.1, 0.3, 0.2], False, [False, True, False]),
+        ([0.1, 0.3, 0.2], True, [True, False, False]),
+        ([0.3, 0.30001, 0.2], False, [True, True, False]),
+        ([None, 0.2, math.nan, 0.1], False, [False, True, False, False]),
+        ([0.5, 0.5], False, [False, False]),
+        ([0.5], False, [False]),
+        ([], False, []),
+    ],
+)
+def test_best_of(values, lower, best):
+    assert best_of(values, lower) == best
+
+
+def test_by_model_marks_the_best_by_the_direction_of_the_metric():
+    records = [
+        {"model": model, "label": label, "metric": metric, "value": value}
+        for model, label, metric, value in (
+            ("a", "x", "accuracy", 0.9),
+            ("b", "x", "accuracy", 0.8),
+            ("a", "y", "mae", 0.9),
+            ("b", "y", "mae", 0.8),
+            ("b", "z", "r2", 0.1),
+        )
+    ]
+    table = by_model(records)
+    assert table["models"] == ["a", "b"]
+    assert [[cell["best"] for cell in row["cells"]] for row in table["rows"]] == [
+        [True, False],
+        [False, True],
+        [False, False],
+    ]
+    assert table["rows"][2]["cells"][0]["value"] is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "low", "high", "worse"),
+    [("accuracy", 0.1, 0.39, True), ("accuracy", 0.1, 0.41, False), ("mae", 0.61, 0.7, True), ("mae", 0.1, 0.2, False)],
+)
+def test_by_model_says_what_is_clearly_worse_than_the_baseline(metric, low, high, worse):
+    base = {"model": "base", "label": "x", "metric": metric, "value": 0.5, "low": 0.4, "high": 0.6}
+    other = {**base, "model": "other", "low": low, "high": high}
+    first, second = by_model([base, other], "base")["rows"][0]["cells"]
+    assert not first["worse"]
+    assert second["worse"] == worse
+    assert not by_model([base, other])["rows"][0]["cells"][1]["worse"]
+
+
+def test_marked_and_projection_quality():
+    assert [row["best"] for row in marked([{"a": 1.0, "b": None}, {"a": 2.0, "b": 1.0}], ("a", "b"))] == [[], ["a"]]
+    records = [
+        {"representation": name, "method": "pca", "trustworthiness": value, "continuity": 0.5}
+        for name, value in (("p", 0.1), ("q", 0.2))
+    ]
+    first, second = projection_quality(records)
+    assert first == {"representation": "p", "pca_trustworthiness": 0.1, "pca_continuity": 0.5, "best": []}
+    assert second["best"] == ["pca_trustworthiness"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "\N{EN DASH}"),
+        (math.nan, "\N{EN DASH}"),
+        (1234, "1,234"),
+        (0.98765, "0.988"),
+        (-0.5, "\N{MINUS SIGN}0.500"),
+        (0.00001, "1.0e\N{MINUS SIGN}05"),
+        (0.0, "0.000"),
+    ],
+)
+def test_number(value, text):
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.059, "+5.9"), (-0.0821, "\N{MINUS SIGN}8.2"), (0.0001, "0.0"), (-0.0001, "0.0"), (None, "\N{EN DASH}")],
+)
+def test_points(value, text):
+    assert points(value) == text
+
+
+def test_settings_part_from_their_comments():
+    text = "# Head.\n\na: 1  # one\nb: '#2'\nc:\n  d: x#y   # three # four\n"
+    head, block = settings(text)
+    assert head["lines"] == [{"setting": "", "comment": "Head."}]
+    assert [(line["setting"], line["comment"]) for line in block["lines"]] == [
+        ("a: 1", "one"),
+        ("b: '#2'", ""),
+        ("c:", ""),
+        ("  d: x#y", "three # four"),
+    ]

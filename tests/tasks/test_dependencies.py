@@ -1,0 +1,87 @@
+"""dvc.yaml must list the code that each stage imports: less misses edits, more reruns for nothing."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from benchmarks.scratch import ROOT
+from tasks.params import read_yaml
+from tasks.stage import DVC_FILE
+
+STAGES = read_yaml(ROOT / DVC_FILE)["stages"]
+PACKAGES = ("tasks", "pipeline_lib")
+EMPTY = {Path("tasks/__init__.py"), Path("pipeline_lib/__init__.py")}
+
+
+def module_file(name: str) -> Path | None:
+    """The file of the project's module ``name``, relative to the root, or None if it is not one."""
+    path = Path(*name.split("."))
+    for file in (path.with_suffix(".py"), path / "__init__.py"):
+        if path.parts[0] in PACKAGES and (ROOT / file).is_file():
+            return file
+    return None
+
+
+@cache
+def imported(file: Path) -> frozenset[Path]:
+    """The project's files that ``file`` names in any import, also inside functions, with their packages."""
+    names = set()
+    for node in ast.walk(ast.parse((ROOT / file).read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports relatively"
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    parts = [name.split(".") for name in names]
+    modules = {".".join(part[:depth]) for part in parts for depth in range(1, len(part) + 1)}
+    return frozenset(found for name in modules if (found := module_file(name)))
+
+
+def closure(file: Path) -> set[Path]:
+    """``file`` and all that it imports, directly or not."""
+    found, waiting = set(), {file}
+    while waiting:
+        found |= waiting
+        waiting = {name for file in waiting for name in imported(file)} - found
+    return found
+
+
+def as_dependency(file: Path) -> str:
+    """A file of tasks as it is; a file of pipeline_lib as its sub-package."""
+    return file.as_posix() if file.parts[0] == "tasks" else "/".join(file.parts[:2])
+
+
+def module_of(stage: str) -> Path:
+    """The file of the module that the stage's command runs."""
+    words = STAGES[stage]["cmd"].split()
+    assert words[:2] == ["python", "-m"]
+    file = module_file(words[2])
+    assert file is not None, f"{words[2]}, which {stage} runs, does not exist"
+    return file
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_are_the_imports(stage: str) -> None:
+    code = {as_dependency(file) for file in closure(module_of(stage)) - EMPTY}
+    listed = {dep for dep in STAGES[stage]["deps"] if dep.split("/")[0] in PACKAGES}
+    assert listed == code
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_is_left_out_of_the_dependencies_is_empty(package: str) -> None:
+    assert (ROOT / package / "__init__.py").read_text() == ""
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_a_stage_reads_exists_or_is_written_by_a_stage(stage: str) -> None:
+    written = [
+        out if isinstance(out, str) else next(iter(out))
+        for other in STAGES.values()
+        for kind in ("outs", "metrics", "plots")
+        for out in other.get(kind, [])
+    ]
+    for dep in STAGES[stage]["deps"]:
+        under = [out for out in written if Path(out).is_relative_to(dep)]
+        assert "$" in dep or under or (ROOT / dep).exists(), f"nothing writes {dep}"
