@@ -14,6 +14,8 @@ os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 # The UI asks the server that it came from, whatever the port and however it is forwarded.
 os.environ.setdefault("PREFECT_SERVER_UI_API_URL", "/api")
+# The second version of the UI asks a service on the internet for its settings at every load.
+os.environ.setdefault("PREFECT_SERVER_UI_V2_ENABLED", "false")
 os.environ.setdefault("PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT", "false")
 # How long a stage that waits for the GPU sleeps between two tries: 30 s would leave the GPU idle in between.
 os.environ.setdefault("PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS", "1")

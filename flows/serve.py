@@ -1,6 +1,7 @@
 """Serve the flow and Prefect's UI on this machine, until Ctrl-C."""
 
 import argparse
+from contextlib import suppress
 
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.types.entrypoint import EntrypointType
@@ -24,7 +25,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with suppress(KeyboardInterrupt):
         guarded(main)
-    except KeyboardInterrupt:
-        print("Prefect's UI has ended")

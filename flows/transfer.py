@@ -2,22 +2,23 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prefect import flow, get_client, get_run_logger, task
+from prefect import allow_failure, flow, get_client, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
-from prefect.futures import wait
+from prefect.futures import PrefectFuture, wait
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
+from prefect.utilities.annotations import quote
 
 from flows.lock import hold
 from flows.plan import PlannedStage, describe, read_plan
@@ -29,7 +30,7 @@ from pipeline_lib.core.errors import UserError
 from tasks.params import Params, read_params
 from tasks.stage import guarded
 
-CACHED, RESTORED, REFUSED = "Cached", "Restored", "Refused"
+CACHED, RESTORED, REFUSED, SKIPPED = "Cached", "Restored", "Refused", "Skipped"
 LOCK_FILE = Path(".graftline/flow.lock")
 BUSY = "another run of this pipeline is going on here: wait until it ends, or cancel it"
 RETRY_SECONDS = 2
@@ -73,9 +74,10 @@ def _run(plan: tuple[PlannedStage, ...], params: Params) -> State:
                 retry_delay_seconds=RETRY_SECONDS,
                 retry_condition_fn=_may_pass(_retries(stage)),
             )
-            futures[stage.name] = configured.submit(
-                stage, params, wait_for=[futures[name] for name in stage.upstream], return_state=False
-            )
+            above = {name: futures[name] for name in stage.upstream}
+            # Quoted and with failures allowed, so that a stage which cannot run says so and ends.
+            waiting = list(map(allow_failure, above.values()))
+            futures[stage.name] = configured.submit(stage, params, quote(above), wait_for=waiting, return_state=False)
         wait(list(futures.values()))
     keep_order(recorded, list(futures))
     states = {name: future.state for name, future in futures.items()}
@@ -83,8 +85,11 @@ def _run(plan: tuple[PlannedStage, ...], params: Params) -> State:
 
 
 @task(cache_policy=NO_CACHE)
-def _run_stage(stage: PlannedStage, params: Params) -> State:
+def _run_stage(stage: PlannedStage, params: Params, above: Mapping[str, PrefectFuture]) -> State:
     logger = get_run_logger()
+    missing = [name for name, future in above.items() if not future.state.is_completed()]
+    if missing:
+        return Cancelled(name=SKIPPED, message=f"it needs {' and '.join(missing)}, which did not complete")
     if stage.prediction == "cached":
         _publish(stage, params)
         return Completed(name=CACHED, message="nothing that it depends on changed")

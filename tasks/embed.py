@@ -21,12 +21,12 @@ def run(stage: Stage) -> None:
     device = resolve_device(stage.params.device)
     folder = stage.output("features")
     untrained = from_config(read_json(PRETRAINED / "config.json"), derive_seed(stage.params.seed, "pretrain"))
-    finetuned, adapted = load_multi_task(Path("models/heads")), load_multi_task(Path("models/adapted"))
+    supervised, adapted = load_multi_task(Path("models/heads")), load_multi_task(Path("models/adapted"))
     encoders: dict[str, tuple[Encoder | None, str]] = {
         "pixels": (None, "raw pixels, the baseline without any learning"),
         "untrained": (untrained, "the encoder as it was before pretraining"),
         "pretrained": (load_encoder(PRETRAINED), "the encoder after self-supervised pretraining on the source"),
-        "finetuned": (finetuned.encoder, "the encoder after training with the source's labels"),
+        "supervised": (supervised.encoder, "the encoder after training with the source's labels"),
         "adapted": (adapted.encoder, "the encoder after adaptation to the unlabelled target"),
     }
     described = []

@@ -67,7 +67,7 @@ def run(stage: Stage) -> None:
         model, history = train_model(f"single_task_{label}", load_encoder(PRETRAINED), {label: spec}, frozen=False)
         tables.append(prediction_table(model, "single_task", source.table["id"][test], held_out))
         histories.append(history)
-    chosen, _ = runs["multi_task" if block.train == "finetuned" else "frozen"]
+    chosen, _ = runs[{"finetuned": "multi_task"}.get(block.train, block.train)]
     say(f"heads: {', '.join(specs)} on {len(train)} images, {len(test)} held out; handing on the {block.train} model")
 
     config = {**chosen.config(), "train": block.train, "fingerprint": stage.fingerprint}

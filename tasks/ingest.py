@@ -26,6 +26,7 @@ def run(stage: Stage, role: str) -> None:
         content=spec.content,
         background=spec.background,
         invert=spec.invert,
+        levels=spec.levels,
         max_broken=spec.max_broken,
         test_fraction=spec.test_fraction,
         limit=spec.limit,

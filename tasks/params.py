@@ -16,6 +16,7 @@ PARAMS_FILE = Path("params.yaml")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Grey = Annotated[int, Field(ge=0, le=255)]
 Positive = Annotated[float, Field(gt=0)]
 Options = dict[str, Any]
 LabelKind = Literal["multiclass", "binary", "regression"]
@@ -41,11 +42,18 @@ class Role(Block):
     path: str
     labels: str | None = None
     content: Count = 28
-    background: Annotated[int, Field(ge=0, le=255)] = 0
+    background: Grey = 0
     invert: bool = False
+    levels: Annotated[list[Grey], Field(min_length=2, max_length=2)] = [0, 255]
     max_broken: Share = 0.1
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     limit: Count | None = None
+
+    @model_validator(mode="after")
+    def _levels_rise(self) -> "Role":
+        if self.levels[0] >= self.levels[1]:
+            raise ValueError(f"levels are {self.levels}, but the first must be below the second")
+        return self
 
 
 class Refuse(Block):
@@ -95,18 +103,18 @@ class Pretrain(Block):
     lr: Positive = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     options: Options = {}
-    views: Views = Views(min_scale=0.5, rotation=15.0, shear=10.0, jitter=0.4)
+    views: Views = Views(min_scale=0.5, rotation=15.0, shear=10.0, jitter=0.4, blur=0.5)
 
 
 class Heads(Block):
     """Heads for every label on one shared encoder."""
 
-    train: Literal["frozen", "finetuned"] = "finetuned"
+    train: Literal["frozen", "finetuned", "scratch"] = "scratch"
     epochs: Count = 8
     batch_size: Annotated[int, Field(ge=2)] = 128
     lr: Positive = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    views: Views = Views(rotation=10.0, jitter=0.2)
+    views: Views = Views(min_scale=0.6, rotation=15.0, shear=10.0, jitter=0.4, blur=0.5)
 
 
 class Adapt(Block):
@@ -157,7 +165,7 @@ class Params(Block):
     device: str = "auto"
     image: Image = Image()
     source: Role = Role(reader="mnist5k", path="requirements.lock")
-    target: Role = Role(reader="digits", path="requirements.lock", content=20, test_fraction=0.5)
+    target: Role = Role(reader="digits", path="requirements.lock", content=20, levels=[64, 224], test_fraction=0.5)
     labels: dict[str, LabelKind] = {
         "digit": "multiclass",
         "has_loop": "binary",

@@ -55,14 +55,7 @@ def run(stage: Stage) -> None:
     ]
 
     cluster_rows, cluster_right = score_clusters(found, truth)
-    probe_rows, probe_right = probes(
-        features,
-        truth,
-        draws,
-        train,
-        test,
-        **boot,
-    )
+    probe_rows, probe_right = probes(features, truth, draws, train, test, **boot)
     adapted = pd.read_parquet("predictions/adapt.parquet")
     adapt_rows, adapt_parts = score_predictions(adapted, truths, params.labels, target.table["id"], **boot)
     held_out = source.rows("test")

@@ -2,11 +2,15 @@
 
 import ast
 import re
+import textwrap
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.scratch import ROOT
+from pipeline_lib.core.registry import with_options
 
 PACKAGES = ("flows", "tasks", "pipeline_lib", "benchmarks")
 SOURCES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
@@ -105,6 +109,21 @@ def test_links_in_documents_lead_somewhere(file: Path) -> None:
     for link in re.findall(r"\]\(([^)#\s]+)", file.read_text()):
         if not re.match(r"[a-z]+:", link):
             assert (file.parent / link).exists(), f"{link} does not exist"
+
+
+def test_the_example_method_of_contributing_works() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", textwrap.dedent(fenced("def first(")), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    images = np.zeros((5, 4, 4, 1), dtype=np.uint8)
+    selector = with_options(names["first"], {"skip": 1}, "select.options")
+    assert selector(images, images, 3, 0).rows.tolist() == [1, 2, 3]
+
+
+def fenced(text: str) -> str:
+    """The block of CONTRIBUTING.md that holds ``text``, with its fences."""
+    blocks = re.findall(r"^ *```.*?^ *```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL | re.MULTILINE)
+    return next(block for block in blocks if text in block)
 
 
 def code(markdown: str) -> list[str]:

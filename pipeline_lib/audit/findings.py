@@ -109,7 +109,8 @@ def _labels(role: str, described: Mapping[str, Any], refuse: Mapping[str, float 
 def _classes(role: str, name: str, label: Mapping[str, Any], refuse: Mapping[str, float | None]) -> Iterator[Finding]:
     classes, counts = label["classes"], label["counts"]
     if len(classes) < 2:
-        yield _finding("warning", f"the label '{name}' of the {role} has fewer than two classes: {classes}")
+        only = f"only the class '{classes[0]}'" if classes else "no value"
+        yield _finding("warning", f"the label '{name}' of the {role} has {only}, and two classes make a task")
     elif label["imbalance"] > 1:
         largest, smallest = counts.index(max(counts)), counts.index(min(counts))
         yield _limited(

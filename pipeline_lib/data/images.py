@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -58,20 +59,35 @@ def to_uint8(picture: Image.Image, channels: int, background: int) -> Image.Imag
         raise BrokenImageError(f"the mode {picture.mode} has no conversion to {mode}") from None
 
 
-def frame(picture: Image.Image, size: int, channels: int, content: int, background: int, invert: bool) -> np.ndarray:
+def frame(
+    picture: Image.Image,
+    size: int,
+    channels: int,
+    content: int,
+    background: int,
+    invert: bool,
+    levels: Sequence[int] = (0, 255),
+) -> np.ndarray:
     """Resize the longer side to ``content`` px and centre the picture in a frame of ``size`` px.
 
     Resizing filters over the whole area (no aliasing). ``invert`` turns light into dark; ``background`` (0-255)
-    is what fills the frame and shows through transparency, inverted or not.
+    is what fills the frame and shows through transparency, whatever the other settings. ``levels`` are the two
+    values that become 0 and 255 after resizing, with what lies between stretched and what lies outside cut off.
     Returns uint8 ``[size, size, channels]``; raises BrokenImageError as :func:`to_uint8` does.
     """
-    picture = to_uint8(picture, channels, 255 - background if invert else background)
+    low, high = levels
+    # What invert and levels turn into the background.
+    ground = round(low + background * (high - low) / 255)
+    picture = to_uint8(picture, channels, 255 - ground if invert else ground)
     if invert:
         picture = ImageOps.invert(picture)
     scale = content / max(picture.size)
     width, height = (max(1, round(side * scale)) for side in picture.size)
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    picture = picture.point(
+        [round(min(max((value - low) / (high - low), 0), 1) * 255) for value in range(256)] * channels
+    )
     framed = np.full((size, size, channels), background, dtype=np.uint8)
     top, left = (size - height) // 2, (size - width) // 2
     framed[top : top + height, left : left + width] = np.asarray(picture).reshape(height, width, channels)

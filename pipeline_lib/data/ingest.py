@@ -29,6 +29,7 @@ def ingest(
     content: int,
     background: int,
     invert: bool,
+    levels: Sequence[int] = (0, 255),
     max_broken: float,
     test_fraction: float,
     limit: int | None,
@@ -55,7 +56,7 @@ def ingest(
         try:
             raw = sample.load()
             picture = decode(raw)
-            images[len(kept)] = frame(picture, size, channels, content, background, invert)
+            images[len(kept)] = frame(picture, size, channels, content, background, invert, levels)
         except BrokenImageError as error:
             quarantined.append({"path": sample.path, "reason": str(error)})
             continue

@@ -23,10 +23,10 @@ def hdbscan(x_ND: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
     """Return the density clusters of HDBSCAN (Campello et al. 2013), int64 ``[N]``, -1 where a point is noise.
 
     It finds the number of clusters itself. ``num_clusters`` only says how small one may be: a tenth of the mean
-    size of that many clusters, at least five points.
+    size of that many clusters, at least five points (so N must be five or more).
     """
     points = np.asarray(x_ND, dtype=np.float64)
     if points.shape[1] > MAX_DENSITY_DIMS:
         points = PCA(min(MAX_DENSITY_DIMS, len(points)), random_state=seed).fit_transform(points)
-    smallest = min(max(5, len(points) // (10 * num_clusters)), len(points))
+    smallest = max(5, len(points) // (10 * num_clusters))
     return HDBSCAN(min_cluster_size=smallest, copy=True).fit_predict(points).astype(np.int64)

@@ -140,7 +140,7 @@ def transductive(
     if unknown_classes:
         count = sum(unknown_classes.values())
         asides.append(
-            f"{count:,} images of classes that the source does not have ({some(unknown_classes)}) count as wrong"
+            f"what is of a class that the source does not have counts as wrong ({count:,}: {some(unknown_classes)})"
         )
     return entry | {
         **compared,

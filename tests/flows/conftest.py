@@ -1,13 +1,18 @@
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
-from prefect.settings import PREFECT_API_URL
-from prefect.testing.utilities import prefect_test_harness
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+from flows.server import _free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = "seed: 0\ndevice: cpu\nheads:\n  epochs: 1\ntransfer:\n  repeats: 2\nreport:\n  title: toy\n"
@@ -47,13 +52,6 @@ stages:
 
 
 @pytest.fixture(scope="session")
-def api() -> Iterator[str]:
-    """The address of a Prefect server with a database of its own."""
-    with prefect_test_harness(server_startup_timeout=120):
-        yield PREFECT_API_URL.value()
-
-
-@pytest.fixture(scope="session")
 def template(tmp_path_factory) -> Path:
     """A toy project that has never run."""
     project = tmp_path_factory.mktemp("template") / "toy"
@@ -74,6 +72,40 @@ def finished_template(template, tmp_path_factory) -> Path:
     shutil.copytree(template, project)
     repro(project)
     return project
+
+
+@pytest.fixture(scope="session")
+def served(finished_template, tmp_path_factory) -> Iterator[tuple[subprocess.Popen[str], Path, str]]:
+    """`python -m flows.serve` in a toy project with a database of its own: its process, project and address.
+
+    When all is done, Ctrl-C has to end it with all that it started.
+    """
+    project = tmp_path_factory.mktemp("served") / "toy"
+    shutil.copytree(finished_template, project)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API")}
+    environment |= {"PREFECT_HOME": str(project / ".graftline/prefect"), "PYTHONPATH": str(ROOT)}
+    environment["PREFECT_RUNNER_POLL_FREQUENCY"] = "1"
+    command = [sys.executable, "-m", "flows.serve", "--port", str(_free_port())]
+    process = subprocess.Popen(command, cwd=project, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        told = next(line for line in process.stdout if line.startswith("Prefect's UI is at"))
+        yield process, project, told.split()[-1]
+        tree = psutil.Process(process.pid).children(recursive=True)
+        assert tree, "the server is a child"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        ended(tree)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def api(served) -> Iterator[str]:
+    """The address of the API of the served project, which flows of this process use."""
+    _, project, address = served
+    with temporary_settings({PREFECT_API_URL: f"{address}/api", PREFECT_HOME: project / ".graftline/prefect"}):
+        yield f"{address}/api"
 
 
 @pytest.fixture
@@ -115,3 +147,24 @@ def starts(project: Path, stage: str) -> int:
     """How often the command of ``stage`` was started."""
     file = project / f"starts-{stage}"
     return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def wait_for(answer: Callable[[], Any], seconds: float) -> Any:
+    """Ask until there is an answer, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (found := answer()):
+        assert time.monotonic() < deadline, f"nothing within {seconds} s"
+        time.sleep(0.1)
+    return found
+
+
+def ended(processes: list[psutil.Process]) -> None:
+    """Check that the processes end within seconds, whether or not someone has collected them."""
+
+    def runs(process: psutil.Process) -> bool:
+        try:
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    wait_for(lambda: not any(map(runs, processes)), 10)

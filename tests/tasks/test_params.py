@@ -63,7 +63,7 @@ def test_params_yaml_is_the_defaults() -> None:
 def test_roles_differ_from_the_defaults_only_where_they_must(role: str) -> None:
     block = getattr(read_params(ROOT / "params.yaml"), role)
     required = {"reader", "path"}
-    declared = {"source": set(), "target": {"content", "test_fraction"}}
+    declared = {"source": set(), "target": {"content", "levels", "test_fraction"}}
     fields = type(block).model_fields
     assert {key for key in fields if getattr(block, key) != fields[key].default} - required == declared[role]
 

@@ -82,7 +82,11 @@ NOTHINGS: dict[str, Callable[[], object]] = {
     "another stage's parameter": lambda: replace("params.yaml", "bootstrap: 1000", "bootstrap: 500"),
     "a comment in params.yaml": lambda: replace("params.yaml", "# every random choice", "# each random choice"),
     "another stage": lambda: replace("dvc.yaml", "tasks.other", "tasks.more"),
-    "bytecode": lambda: (Path("flour/__pycache__").mkdir(), Path("flour/__pycache__/wheat.pyc").write_text("x")),
+    "a folder of bytecode": lambda: (
+        Path("flour/__pycache__").mkdir(),
+        Path("flour/__pycache__/w.pyc").write_text("x"),
+    ),
+    "stray bytecode": lambda: Path("flour/wheat.pyc").write_text("x"),
     "an unrelated file": lambda: Path("notes.txt").write_text("x"),
 }
 

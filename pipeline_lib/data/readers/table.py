@@ -12,7 +12,7 @@ from pipeline_lib.data.samples import printable
 
 def _read_csv(file: Path) -> pd.DataFrame:
     """Read every cell as the text it is ("007", "NA"), an empty one as a null."""
-    return pd.read_csv(file, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+    return pd.read_csv(file, dtype=str, keep_default_na=False, na_values=[""])
 
 
 FORMATS = {".csv": _read_csv, ".parquet": pd.read_parquet}
@@ -40,12 +40,13 @@ def read_table(path: Path, name: str, labels: tuple[str, ...], files: Set[str]) 
     ]
     _refuse_files(path, name, table["file"], files)
     if "split" in table:
-        wrong = sorted(set(table["split"].dropna().astype(str)) - {"train", "test"})
+        wrong = sorted(set(table["split"].dropna().astype(str)) - {"train", "test", ""})
         if wrong:
             raise UserError(f"the label table {path / name} has the split {wrong[0]!r}: write train, test or nothing")
     optional = [column for column in ("split", "group") if column in table]
     kept = table[list(dict.fromkeys(["file", *labels, *optional]))].astype(object)
-    return {record["file"]: record for record in kept.where(kept.notna(), None).to_dict("records")}
+    empty = kept.isna() | kept.map(lambda cell: isinstance(cell, str) and not cell)
+    return {record["file"]: record for record in kept.where(~empty, None).to_dict("records")}
 
 
 def _read(path: Path, name: str) -> pd.DataFrame:

@@ -71,11 +71,21 @@ def test_csv_cells_are_the_text_they_are_and_empty_ones_are_not_labelled(images:
 
 def test_parquet_nulls_are_none_and_split_and_group_are_read(images: Path) -> None:
     table = pd.DataFrame(
-        {"file": ["b.png", "./sub/c.jpeg"], "kind": [1.0, np.nan], "split": ["test", None], "group": [0, 7]}
+        {
+            "file": ["b.png", "./sub/c.jpeg"],
+            "kind": [1.0, np.nan],
+            "name": ["", "x"],
+            "split": ["test", ""],
+            "group": [0, 7],
+        }
     )
-    reading = read(images, table, "kind", name="labels.parquet")
-    found = {s.path: (s.labels["kind"], s.split, s.group) for s in reading.samples}
-    assert found == {"a.PNG": (None, None, None), "b.png": (1.0, "test", 0), "sub/c.jpeg": (None, None, 7)}
+    reading = read(images, table, "kind", "name", name="labels.parquet")
+    found = {s.path: (*s.labels.values(), s.split, s.group) for s in reading.samples}
+    assert found == {
+        "a.PNG": (None, None, None, None),
+        "b.png": (1.0, None, "test", 0),
+        "sub/c.jpeg": (None, "x", None, 7),
+    }
 
 
 @pytest.mark.parametrize(

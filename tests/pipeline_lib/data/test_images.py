@@ -96,6 +96,17 @@ def test_invert_comes_before_framing() -> None:
     assert (result == 9).all()
 
 
+@pytest.mark.parametrize("invert", [False, True])
+def test_levels_stretch_the_picture_and_leave_the_background(invert: bool) -> None:
+    picture = Image.fromarray(255 - RAMP if invert else RAMP).convert("LA")
+    picture.putpixel((7, 7), (0, 0))
+    result = grey(encoded(picture), size=12, background=100, levels=(64, 192), invert=invert).astype(int)
+    expected = np.full((12, 12), 100)
+    expected[2:10, 2:10] = ((RAMP.astype(int) - 64) / 128 * 255).clip(0, 255)
+    expected[9, 9] = 100
+    assert abs(result - expected).max() <= 1
+
+
 @pytest.mark.parametrize(("width", "height", "box"), [(40, 20, (20, 10)), (10, 30, (7, 20)), (500, 1, (20, 1))])
 def test_content_is_the_longer_side_and_the_picture_is_centred(width: int, height: int, box: tuple[int, int]) -> None:
     result = grey(encoded(Image.new("L", (width, height), 255)), size=28, content=20)
@@ -154,6 +165,13 @@ def test_what_is_no_whole_picture_is_refused(make: Callable[[], bytes], reason: 
         decode(make())
 
 
+def test_pillows_limit_is_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert decode(encoded(Image.new("L", (10, 10)))).size == (10, 10)
+    with pytest.raises(BrokenImageError, match="more than 100 pixels"):
+        decode(encoded(Image.new("L", (10, 11))))
+
+
 def test_corrupt_bytes_never_raise_anything_else() -> None:
     rng = np.random.default_rng(0)
     noise = Image.effect_noise((32, 32), 80)
@@ -172,3 +190,11 @@ def test_corrupt_bytes_never_raise_anything_else() -> None:
 def test_a_mode_without_conversion_is_refused() -> None:
     with pytest.raises(BrokenImageError, match="La"):
         to_uint8(Image.new("La", (4, 4)), 1, 0)
+
+
+def test_levels_stretch_the_contrast_between_two_values() -> None:
+    ramp = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
+    result = frame(ramp, 16, 1, 16, 0, False, (64, 224)).ravel()
+    np.testing.assert_array_equal(result, np.rint((np.arange(256.0) - 64).clip(0, 160) / 160 * 255))
+    colour = frame(ramp.convert("RGB"), 16, 3, 16, 0, False, (64, 224))
+    assert (colour.reshape(-1, 3) == result[:, None]).all()

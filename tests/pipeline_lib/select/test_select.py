@@ -77,6 +77,7 @@ def test_balanced_names_a_number_of_clusters_that_cannot_be(num_clusters: int) -
         SELECTORS["balanced"](SOURCE, TARGET, None, 0, num_clusters=num_clusters)
 
 
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 def test_balanced_copes_with_fewer_kinds_than_clusters() -> None:
     source = np.concatenate([np.zeros((20, 8, 8, 1), np.uint8), np.full((20, 8, 8, 1), 99, np.uint8)])
     assert len(SELECTORS["balanced"](source, source, 10, 0, num_clusters=5).rows) == 10

@@ -1,0 +1,110 @@
+import json
+import os
+import threading
+import time
+
+import psutil
+import pytest
+
+from flows import runner
+from flows.runner import run_stage, supervised
+from tests.flows.conftest import edit, ended, starts
+
+# A stage that goes through the entry of every real stage.
+GUARDED = """
+import sys
+from pipeline_lib.core.errors import UserError
+from tasks.stage import main
+
+def body(stage):
+    stage.output("out/left.txt").write_text(str(stage.params.heads.epochs))
+    if stage.params.heads.epochs > 5:
+        raise UserError("heads.epochs is more than the toy can take: lower it")
+
+main("left", body)
+"""
+
+
+def ignore(_):
+    pass
+
+
+def test_lines_and_progress_are_told_apart(finished):
+    edit(finished, "title: toy", "title: other")
+    lines, events = [], []
+    result = run_stage("join", lines.append, events.append)
+    assert (result.state, result.exit_code, result.error) == ("executed", 0, "")
+    assert lines == ["Running stage 'join':", "> python toy.py join"]
+    assert [(event["label"], event["done"], event["total"]) for event in events] == [("join", 1, 2), ("join", 2, 2)]
+
+
+def test_what_is_up_to_date_is_cached(finished):
+    assert run_stage("join", ignore, ignore).state == "cached"
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "crashed", "sentence"),
+    [
+        ("echo 'error: no label x: name another' >&2; exit 2", 2, False, "no label x: name another"),
+        ("echo 'ValueError: no' >&2; exit 1", 1, True, "join crashed with exit code 1: ValueError: no"),
+        ("kill -9 $$", -9, True, "join was killed by SIGKILL"),
+        ("rm -f out/join.txt", 255, False, "DVC could not run 'join': output 'out/join.txt' does not exist"),
+    ],
+)  # fmt: skip
+def test_every_end_is_one_sentence(finished, command, code, crashed, sentence):
+    edit(finished, "python toy.py join", json.dumps(command), "dvc.yaml")
+    result = run_stage("join", ignore, ignore)
+    assert (result.exit_code, result.crashed, result.error) == (code, crashed, sentence)
+
+
+def test_another_dvc_process_is_named(finished):
+    edit(finished, "title: toy", "title: other")
+    held = {"write": {str(finished / "out/join.txt"): {"pid": os.getpid(), "cmd": "dvc repro"}}, "read": {}}
+    (finished / ".dvc/tmp/rwlock").write_text(json.dumps(held))
+    result = run_stage("join", ignore, ignore)
+    assert "another DVC process works on" in result.error
+    assert not result.crashed
+    assert starts(finished, "join") == 1
+
+
+def test_a_refused_stage_keeps_the_last_good_outputs(finished):
+    (finished / "guarded.py").write_text(GUARDED)
+    edit(finished, "cmd: python toy.py left", "cmd: python guarded.py", "dvc.yaml")
+    assert run_stage("left", ignore, ignore).state == "executed"
+    assert (finished / "out/left.txt").read_text() == "1"
+    edit(finished, "epochs: 1", "epochs: 6")
+    result = run_stage("left", ignore, ignore)
+    assert (result.exit_code, result.error) == (2, "heads.epochs is more than the toy can take: lower it")
+    assert (finished / "out/left.txt").read_text() == "1"
+
+
+def test_an_error_of_the_reader_stops_the_stage(finished):
+    edit(finished, "cmd: python toy.py join", 'cmd: "echo reading; sleep 60"', "dvc.yaml")
+    children = []
+
+    def fail(line):
+        if line == "reading":
+            children.extend(psutil.Process().children(recursive=True))
+            raise RuntimeError("the log is full")
+
+    with pytest.raises(RuntimeError, match="the log is full"):
+        run_stage("join", fail, ignore)
+    assert len(children) >= 2, "DVC and the command"
+    ended(children)
+
+
+def test_leaving_early_stops_running_stages_and_starts_no_more(finished):
+    edit(finished, "cmd: python toy.py join", "cmd: sleep 60", "dvc.yaml")
+    results = []
+    thread = threading.Thread(target=lambda: results.append(run_stage("join", ignore, ignore)))
+    with pytest.raises(KeyboardInterrupt), supervised():
+        thread.start()
+        while not runner._running:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    thread.join(20)
+    assert results[0].exit_code != 0
+    with pytest.raises(InterruptedError):
+        run_stage("left", ignore, ignore)
+    with supervised():
+        assert run_stage("left", ignore, ignore).state == "cached"

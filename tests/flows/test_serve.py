@@ -1,0 +1,63 @@
+import socket
+
+import httpx
+import psutil
+import pytest
+
+from flows import server
+from pipeline_lib.core.errors import UserError
+from tests.flows.conftest import wait_for
+
+
+@pytest.fixture
+def client(api):
+    with httpx.Client(base_url=api, timeout=30) as client:
+        yield client
+
+
+def deployment(client):
+    """The deployment of the served project, which appears a little after the server."""
+    return wait_for(lambda: client.post("/deployments/filter", json={}).json(), 60)[0]
+
+
+def test_a_schedule_makes_runs(client):
+    # Prefect's scheduler fails silently with a release of SQLAlchemy that is newer than it knows.
+    found = deployment(client)
+    schedule = {"schedule": {"cron": "0 3 * * *"}, "active": True}
+    client.post(f"/deployments/{found['id']}/schedules", json=[schedule]).raise_for_status()
+    chosen = {"flow_runs": {"deployment_id": {"any_": [found["id"]]}, "state": {"type": {"any_": ["SCHEDULED"]}}}}
+    assert wait_for(lambda: client.post("/flow_runs/filter", json=chosen).json(), 60)
+
+
+def test_a_run_can_be_started_from_the_ui(client):
+    run = client.post(f"/deployments/{deployment(client)['id']}/create_flow_run", json={}).json()
+    wait_for(lambda: client.get(f"/flow_runs/{run['id']}").json()["state_type"] == "COMPLETED", 90)
+
+
+def test_the_ui_is_served_on_this_machine_only(served):
+    process, _, address = served
+    assert "<title>" in httpx.get(address, follow_redirects=True).text
+    assert httpx.get(f"{address}/ui-settings").json()["api_url"] == "/api"
+    tree = psutil.Process(process.pid).children(recursive=True)
+    assert {at.laddr.ip for child in tree for at in child.net_connections() if at.status == "LISTEN"} == {"127.0.0.1"}
+
+
+def test_a_run_finds_the_server_and_so_does_a_second_one(served, monkeypatch):
+    _, project, address = served
+    monkeypatch.setenv("PREFECT_HOME", str(project / ".graftline/prefect"))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with server.api() as found:
+        assert found == f"{address}/api"
+    with pytest.raises(UserError, match=f"is up already, at {address}$"), server.served(server._free_port()):
+        pass
+
+
+def test_a_port_in_use_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(UserError, match=f"^port {port} is in use: .* --port {port + 1}$"), server.served(port):
+            pass
+    assert server._served() is None
