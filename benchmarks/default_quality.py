@@ -1,9 +1,9 @@
 """Run the embedded default over several seeds and report what it reaches, as mean and spread.
 
-``python -m benchmarks.default_quality --seeds 3`` ends with one line of JSON: the accuracy on the target without a target
-label after adaptation, the clustering accuracy (k-means in UMAP space) and the accuracy of a probe with 5
-labels a class of every representation, each the mean over the seeds. ``--save`` also writes the numbers of every
-seed with their spread, the wall time and the versions to benchmarks/default_quality.json.
+``python -m benchmarks.default_quality --seeds 3`` ends with one line of JSON: the accuracy on the target without a
+target label after adaptation, and for every representation the clustering accuracy (k-means in UMAP space) and the
+accuracy of a probe with 5 labels a class, each the mean over the seeds. ``--save`` also writes the spread of every
+number over the seeds, the wall time and the versions to benchmarks/default_quality.json.
 """
 
 import argparse
