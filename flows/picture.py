@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
+from pipeline_lib.data.dataset import present_labels, read_dataset
+
 SIZE = 560  # px, height and width of the map
 LEGEND = 200  # px, width of the legend beside it
 ZOOM = 2  # drawn so much larger, then shrunk, for smooth edges
@@ -18,8 +20,8 @@ COLOURS = (
 )  # fmt: skip
 
 
-def draw_map(projection_file: Path, table_file: Path, label: str) -> bytes:
-    """Draw the UMAP of the last representation in ``projection_file``, coloured by ``label`` of ``table_file``.
+def draw_map(projection_file: Path, target_folder: Path, label: str) -> bytes:
+    """Draw the UMAP of the last representation in ``projection_file``, coloured by ``label`` of the target.
 
     The last representation is the one that is handed on. Images without the label are grey. Returns a PNG of
     less than 200 kB.
@@ -28,10 +30,11 @@ def draw_map(projection_file: Path, table_file: Path, label: str) -> bytes:
     points = points[points["method"] == "umap"]
     representation = points["representation"].iloc[-1]
     points = points[points["representation"] == representation]
-    table = pd.read_parquet(table_file)
-    labels = table.set_index("id")[label] if label in table else pd.Series(dtype="string")
-    names = points["id"].map(labels).astype("string")
-    classes = _natural_order(names.dropna().unique())
+    present = present_labels(target_folder, [label])
+    target = read_dataset(target_folder, present)
+    classes = target.card["labels"][label]["classes"] if present else []
+    labels = pd.Series(target.label(label) if present else None, index=target.table["id"], dtype="string")
+    names = points["id"].map(labels)
     colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(classes)}
 
     canvas = Image.new("RGB", ((SIZE + LEGEND) * ZOOM, SIZE * ZOOM), "white")
@@ -67,8 +70,3 @@ def _draw_legend(
         draw.text((left + 18 * ZOOM, row * line), name[:20], fill="black", font=font)
     if num_classes > len(shown):
         draw.text((left, (len(shown) + 2) * line), f"and {num_classes - len(shown)} more", fill="black", font=font)
-
-
-def _natural_order(names: np.ndarray) -> list[str]:
-    """Sort class names as people do: 2 before 10."""
-    return sorted(map(str, names), key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))

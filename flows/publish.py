@@ -33,7 +33,7 @@ def publish_plan(plan: tuple[PlannedStage, ...]) -> None:
 def publish(stage: PlannedStage, params: Params) -> None:
     """Publish the metrics of ``stage`` and what PUBLISHERS has for its outputs."""
     for path in map(Path, stage.metrics):
-        rows = [{"metric": name, "value": value} for name, value in read_json(path).items()]
+        rows = [{"metric": name, "value": _rounded(value)} for name, value in read_json(path).items()]
         create_table_artifact(rows, key=_key(stage.name, "metrics"), description=f"{path} of {stage.name}")
     for out in stage.outs:
         if out in PUBLISHERS:
@@ -43,38 +43,45 @@ def publish(stage: PlannedStage, params: Params) -> None:
 def verdict_markdown(summary: Mapping[str, Any]) -> str:
     """Return the verdict of ``reports/transfer.json`` as markdown: its lines, then the numbers behind them."""
     headline, *others = map(_escape, summary["lines"])
-    rows = ["| transfer | method | against | metric | score | baseline | gain | interval | outcome |", "|---" * 9 + "|"]
+    rows = ["| transfer | outcome | gain | score | method | measured by |", "|---" * 6 + "|"]
     for entry in summary["verdict"]:
-        texts = [entry[name] for name in ("kind", "method", "baseline", "metric")]
-        numbers = [_number(entry[name]) for name in ("value", "baseline_value", "gain")]
-        interval = f"{_number(entry['low'])} to {_number(entry['high'])}"
-        rows.append(f"| {' | '.join(map(_escape, [*texts, *numbers, interval, entry['outcome']]))} |")
-    return "\n".join([f"## {headline}", "", *(f"- {line}" for line in others), "", *rows])
+        gain = f"{_number(entry['gain'])} ({_number(entry['low'])} to {_number(entry['high'])})"
+        score = f"{_number(entry['value'])}, baseline {_number(entry['baseline_value'])}"
+        method = f"{entry['method']}, baseline {entry['baseline']}"
+        cells = [entry["kind"], entry["outcome"], gain, score, method, entry["metric"]]
+        rows.append(f"| {' | '.join(map(_escape, cells))} |")
+    return "\n".join([f"**{headline}**", "", *(f"- {line}" for line in others), "", *rows])
 
 
-def progress_publisher(stage: str, log: Callable[[str], None]) -> Callable[[Mapping[str, Any]], None]:
-    """Return a function that turns the progress events of ``stage`` into one artifact, and now and then a line."""
-    artifact: Any = None
-    shown = told = -float("inf")
+class Progress:
+    """Turns the progress events of a stage into one artifact, and now and then into a line for ``log``."""
 
-    def on_progress(event: Mapping[str, Any]) -> None:
-        nonlocal artifact, shown, told
-        now, finished = time.monotonic(), event["done"] >= event["total"]
-        if now - shown < SECONDS_BETWEEN_UPDATES and not finished:
+    def __init__(self, stage: str, log: Callable[[str], None]) -> None:
+        self._stage, self._log = stage, log
+        self._artifact: Any = None
+        self._shown = self._told = -float("inf")
+
+    def show(self, event: Mapping[str, Any]) -> None:
+        """Publish ``event``, unless one was published a moment ago."""
+        now = time.monotonic()
+        if now - self._shown < SECONDS_BETWEEN_UPDATES:
             return
-        shown = now
+        self._shown = now
         share = 100 * event["done"] / max(event["total"], 1)
         metrics = "".join(f", {name} {value:.4g}" for name, value in event.get("metrics", {}).items())
         text = f"{event['label']}: {event['done']} of {event['total']}{metrics}"
-        if artifact is None:
-            artifact = create_progress_artifact(share, key=_key(stage, "progress"), description=text)
+        if self._artifact is None:
+            self._artifact = create_progress_artifact(share, key=_key(self._stage, "progress"), description=text)
         else:
-            update_progress_artifact(artifact, share, description=text)
-        if now - told >= 5 * SECONDS_BETWEEN_UPDATES:
-            told = now
-            log(text)
+            update_progress_artifact(self._artifact, share, description=text)
+        if now - self._told >= 5 * SECONDS_BETWEEN_UPDATES:
+            self._told = now
+            self._log(text)
 
-    return on_progress
+    def finish(self) -> None:
+        """Say that the stage is done: its last event may have been one of many parts, or left out."""
+        if self._artifact is not None:
+            update_progress_artifact(self._artifact, 100, description=f"{self._stage} is done")
 
 
 def _publish_verdict(path: Path, params: Params) -> None:
@@ -83,7 +90,7 @@ def _publish_verdict(path: Path, params: Params) -> None:
 
 
 def _publish_map(path: Path, params: Params) -> None:
-    picture = draw_map(path, Path("data/target/table.parquet"), params.primary)
+    picture = draw_map(path, Path("data/target"), params.primary)
     url = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
     create_image_artifact(url, key="map", description=f"The target's images by UMAP, coloured by {params.primary}")
 
@@ -105,8 +112,12 @@ def _key(stage: str, what: str) -> str:
     return "".join(sign if sign.isalnum() and sign.isascii() else "-" for sign in f"{stage}-{what}".lower())
 
 
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
 def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _escape(text: str) -> str:

@@ -35,14 +35,15 @@ class StageResult:
     """What became of a stage.
 
     ``exit_code`` is that of the stage's own command (negative: killed by that signal), or DVC's where DVC failed
-    without it; ``error`` is one sentence, empty after a success.
+    without it. ``error`` is one sentence, empty after a success; a "mistake" is the user's to mend, a "crash" may
+    pass when the stage is tried again, and "stopped" was on purpose.
     """
 
     state: Literal["executed", "restored", "cached"]
     seconds: float
     exit_code: int
     error: str = ""
-    crashed: bool = False
+    failure: Literal["", "mistake", "crash", "stopped"] = ""
 
 
 def run_stage(
@@ -79,6 +80,8 @@ def run_stage(
     seconds = time.monotonic() - began
     if exit_code == 0:
         return StageResult(state, seconds, 0)
+    if _stopping.is_set():
+        return StageResult(state, seconds, exit_code, f"{name} was stopped with the run", "stopped")
     return _failure(name, list(lines), exit_code, seconds)
 
 
@@ -99,21 +102,19 @@ def _failure(name: str, lines: list[str], dvc_code: int, seconds: float) -> Stag
     """Make a result of the output of a stage that failed: DVC's last words say whether its command did."""
     said = next((line for line in reversed(lines) if line.startswith("ERROR: ")), "")
     before = lines[: lines.index(said)] if said else lines
+    if busy := re.search(r"'(.+)' is busy", said):
+        sentence = f"another DVC process works on {busy[1]}, which '{name}' needs: wait for it to end, then run again"
+        return StageResult("executed", seconds, dvc_code, sentence, "mistake")
     ended = re.search(r"exited with (-?\d+)$", said)
     if not ended:
-        return StageResult("executed", seconds, dvc_code, _explain(name, said, dvc_code))
+        reason = said.removeprefix("ERROR: ").removeprefix(f"failed to reproduce '{name}': ")
+        sentence = f"DVC could not run '{name}': {reason or f'it ended with exit code {dvc_code} and no message'}"
+        return StageResult("executed", seconds, dvc_code, sentence, "crash")
     code = int(ended[1])
     if code == USER_MISTAKE:
         told = [line.removeprefix("error: ") for line in before if line.startswith("error: ")]
-        return StageResult("executed", seconds, code, (told or before or [f"{name} refused its input"])[-1])
+        sentence = (told or before or [f"{name} refused its input"])[-1]
+        return StageResult("executed", seconds, code, sentence, "mistake")
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"crashed with exit code {code}"
     last = "" if code < 0 or not before else f": {before[-1]}"
-    return StageResult("executed", seconds, code, f"{name} {how}{last}", crashed=True)
-
-
-def _explain(name: str, said: str, dvc_code: int) -> str:
-    """Return a sentence on a failure of DVC itself, which ``said`` it in its own words."""
-    if busy := re.search(r"'(.+)' is busy", said):
-        return f"another DVC process works on {busy[1]}, which '{name}' needs: wait for it to end, then run again"
-    reason = said.removeprefix("ERROR: ").removeprefix(f"failed to reproduce '{name}': ")
-    return f"DVC could not run '{name}': {reason or f'it ended with exit code {dvc_code} and no message'}"
+    return StageResult("executed", seconds, code, f"{name} {how}{last}", "crash")

@@ -8,6 +8,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from flows.server import served, ui_address
 from flows.transfer import transfer
+from pipeline_lib.core.progress import say
 from tasks.stage import guarded
 
 PORT = 4200
@@ -18,9 +19,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=PORT, help=f"of the UI, on this machine only (default: {PORT})")
     port = parser.parse_args().port
-    print("starting Prefect's server", flush=True)
+    say("starting Prefect's server")
     with served(port) as url, temporary_settings({PREFECT_API_URL: url}):
-        print(f"Prefect's UI is at {ui_address(url)}\nCtrl-C ends it", flush=True)
+        say(f"Prefect's UI is at {ui_address(url)}\nCtrl-C ends it")
         transfer.serve(name="here", limit=1, entrypoint_type=EntrypointType.MODULE_PATH, print_starting_message=False)
 
 

@@ -13,6 +13,7 @@ import httpx
 from flows import OWN_HOME, child
 from flows.lock import hold
 from pipeline_lib.core.errors import UserError
+from pipeline_lib.core.progress import say
 
 HOST = "127.0.0.1"
 START_SECONDS = 180
@@ -26,6 +27,7 @@ def api() -> Iterator[str]:
     if known:
         yield known
     else:
+        say("starting Prefect's server for this run")
         with _started(_free_port(), "--no-ui") as url:
             yield url
 

@@ -13,8 +13,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.concurrency.sync import concurrency
+from prefect.events.worker import EventsWorker
 from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectFuture, wait
+from prefect.logging.handlers import APILogWorker
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Completed, Failed
@@ -22,7 +24,7 @@ from prefect.utilities.annotations import quote
 
 from flows.lock import hold
 from flows.plan import PlannedStage, describe, read_plan
-from flows.publish import progress_publisher, publish, publish_plan
+from flows.publish import Progress, publish, publish_plan
 from flows.record import keep_order, recorded_stages
 from flows.runner import run_stage, supervised
 from flows.server import GPU_SLOT, api
@@ -30,7 +32,7 @@ from pipeline_lib.core.errors import UserError
 from tasks.params import Params, read_params
 from tasks.stage import guarded
 
-CACHED, RESTORED, REFUSED, SKIPPED = "Cached", "Restored", "Refused", "Skipped"
+CACHED, RESTORED, REFUSED, SKIPPED, STOPPED = "Cached", "Restored", "Refused", "Skipped", "Stopped"
 LOCK_FILE = Path(".graftline/flow.lock")
 BUSY = "another run of this pipeline is going on here: wait until it ends, or cancel it"
 RETRY_SECONDS = 2
@@ -93,10 +95,14 @@ def _run_stage(stage: PlannedStage, params: Params, above: Mapping[str, PrefectF
     if stage.prediction == "cached":
         _publish(stage, params)
         return Completed(name=CACHED, message="nothing that it depends on changed")
+    progress = Progress(stage.name, logger.info)
     with concurrency(GPU_SLOT, occupy=1, lease_duration=LEASE_SECONDS) if _takes_gpu(stage) else nullcontext():
-        result = run_stage(stage.name, logger.info, progress_publisher(stage.name, logger.info))
-    if result.error:
-        return Failed(name=None if result.crashed else REFUSED, message=result.error)
+        result = run_stage(stage.name, logger.info, progress.show)
+    if result.failure == "stopped":
+        return Cancelled(name=STOPPED, message=result.error)
+    if result.failure:
+        return Failed(name=REFUSED if result.failure == "mistake" else None, message=result.error)
+    progress.finish()
     _publish(stage, params)
     if result.state == "executed":
         return Completed(message=f"ran for {result.seconds:.1f} s")
@@ -158,12 +164,21 @@ def _name_run(params: Params) -> None:
         client.update_flow_run(UUID(flow_run.get_id()), name=name, tags=tags)
 
 
+def deliver() -> None:
+    """Send what is still on its way to the server, which may end with this run."""
+    EventsWorker.drain_all()
+    APILogWorker.drain_all()
+
+
 def main() -> None:
     """Run the flow once: exit code 0 done, 2 a user's mistake, 1 a crash."""
     with hold(LOCK_FILE, BUSY):
         read_params()  # no server is started for a typo
     with api() as url, temporary_settings({PREFECT_API_URL: url}):
-        state = transfer(return_state=True)
+        try:
+            state = transfer(return_state=True)
+        finally:
+            deliver()
     if state.name == REFUSED:
         raise UserError(str(state.message))
     if not state.is_completed():

@@ -13,6 +13,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows.server import _free_port
+from flows.transfer import deliver
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = "seed: 0\ndevice: cpu\nheads:\n  epochs: 1\ntransfer:\n  repeats: 2\nreport:\n  title: toy\n"
@@ -106,6 +107,7 @@ def api(served) -> Iterator[str]:
     _, project, address = served
     with temporary_settings({PREFECT_API_URL: f"{address}/api", PREFECT_HOME: project / ".graftline/prefect"}):
         yield f"{address}/api"
+        deliver()
 
 
 @pytest.fixture

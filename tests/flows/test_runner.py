@@ -43,18 +43,18 @@ def test_what_is_up_to_date_is_cached(finished):
 
 
 @pytest.mark.parametrize(
-    ("command", "code", "crashed", "sentence"),
+    ("command", "code", "failure", "sentence"),
     [
-        ("echo 'error: no label x: name another' >&2; exit 2", 2, False, "no label x: name another"),
-        ("echo 'ValueError: no' >&2; exit 1", 1, True, "join crashed with exit code 1: ValueError: no"),
-        ("kill -9 $$", -9, True, "join was killed by SIGKILL"),
-        ("rm -f out/join.txt", 255, False, "DVC could not run 'join': output 'out/join.txt' does not exist"),
+        ("echo 'error: no label x: name another' >&2; exit 2", 2, "mistake", "no label x: name another"),
+        ("echo 'ValueError: no' >&2; exit 1", 1, "crash", "join crashed with exit code 1: ValueError: no"),
+        ("kill -9 $$", -9, "crash", "join was killed by SIGKILL"),
+        ("rm -f out/join.txt", 255, "crash", "DVC could not run 'join': output 'out/join.txt' does not exist"),
     ],
 )  # fmt: skip
-def test_every_end_is_one_sentence(finished, command, code, crashed, sentence):
+def test_every_end_is_one_sentence(finished, command, code, failure, sentence):
     edit(finished, "python toy.py join", json.dumps(command), "dvc.yaml")
     result = run_stage("join", ignore, ignore)
-    assert (result.exit_code, result.crashed, result.error) == (code, crashed, sentence)
+    assert (result.exit_code, result.failure, result.error) == (code, failure, sentence)
 
 
 def test_another_dvc_process_is_named(finished):
@@ -63,7 +63,7 @@ def test_another_dvc_process_is_named(finished):
     (finished / ".dvc/tmp/rwlock").write_text(json.dumps(held))
     result = run_stage("join", ignore, ignore)
     assert "another DVC process works on" in result.error
-    assert not result.crashed
+    assert result.failure == "mistake"
     assert starts(finished, "join") == 1
 
 
@@ -103,7 +103,7 @@ def test_leaving_early_stops_running_stages_and_starts_no_more(finished):
             time.sleep(0.01)
         raise KeyboardInterrupt
     thread.join(20)
-    assert results[0].exit_code != 0
+    assert results[0].failure == "stopped"
     with pytest.raises(InterruptedError):
         run_stage("left", ignore, ignore)
     with supervised():
