@@ -67,7 +67,7 @@ def test_labels_survive_encoding_and_decoding() -> None:
     numbers = encode(values, SPECS["shape.name"])
     assert numbers.tolist() == [2, MISSING, 0, MISSING]
     back = decode(F.one_hot(numbers.clamp(min=0), 3).float(), SPECS["shape.name"])
-    assert list(back["predicted_class"])[0] == "10"
+    assert back["predicted_class"].iloc[0] == "10"
     area = encode([1.0, np.nan, 2.5], SPECS["area"])
     assert area.isnan().tolist() == [False, True, False]
     np.testing.assert_allclose(decode(area[:, None], SPECS["area"])["predicted_value"], [1.0, np.nan, 2.5], atol=1e-6)

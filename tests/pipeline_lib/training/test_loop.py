@@ -58,7 +58,7 @@ def test_training_lowers_the_loss_and_is_repeatable(tmp_path: Path) -> None:
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path: Path, fail_at: int) -> None:
     whole = Regression()
     expected = train(whole, tmp_path / "whole")
-    with pytest.raises(BaseException):  # noqa: B017, PT011  (Lightning turns the interrupt into an exit of its own)
+    with pytest.raises(BaseException):  # noqa: B017  (Lightning turns the interrupt into an exit of its own)
         train(Regression(fail_at), tmp_path / "cut")
     resumed = Regression()
     history = train(resumed, tmp_path / "cut")
@@ -70,7 +70,7 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path: Path,
 
 
 def test_a_loss_that_is_lost_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="loss of toy is nan in epoch 3.*checkpoint of epoch 2 stays"):
+    with pytest.raises(UserError, match=r"loss of toy is nan in epoch 3.*checkpoint of epoch 2 stays"):
         train(Regression(poison_at=12), tmp_path)
     state = torch.load(tmp_path / "toy.ckpt", weights_only=True)["state_dict"]
     assert all(torch.isfinite(value).all() for value in state.values())
