@@ -110,7 +110,7 @@ class Heads(Block):
     """Heads for every label on one shared encoder."""
 
     train: Literal["frozen", "finetuned", "scratch"] = "scratch"
-    epochs: Count = 8
+    epochs: Count = 12
     batch_size: Annotated[int, Field(ge=2)] = 128
     lr: Positive = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
@@ -123,7 +123,7 @@ class Adapt(Block):
     methods: Annotated[list[str], Field(min_length=1)] = ["adabn", "shot_im"]
     use: str = "shot_im"
     epochs: Count = 15
-    batch_size: Annotated[int, Field(ge=2)] = 64
+    batch_size: Annotated[int, Field(ge=2)] = 128
     lr: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     options: dict[str, Options] = {}
