@@ -1,11 +1,10 @@
 """Carry encoder and heads over to the target, whose labels are never read here."""
 
 import copy
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from torch import Tensor, nn
 
 from pipeline_lib.adapt import ADAPTERS
 from pipeline_lib.core.compute import resolve_device, seed_everything
@@ -18,7 +17,7 @@ from pipeline_lib.encoders.features import to_tensor
 from pipeline_lib.heads.labels import encode
 from pipeline_lib.heads.model import load_multi_task
 from pipeline_lib.heads.predictions import prediction_table
-from pipeline_lib.training import Batches, fit
+from tasks.fitting import train
 from tasks.stage import Stage, main
 
 
@@ -43,23 +42,9 @@ def run(stage: Stage) -> None:
         where = "adapt.methods in params.yaml"
         adapter = with_options(pick(ADAPTERS, name, where), block.options.get(name, {}), f"adapt.options.{name}")
 
-        def train(
-            learner: nn.Module, tensors: Mapping[str, Tensor], name: str = name, seed: int = seed
-        ) -> pd.DataFrame:
-            return fit(
-                learner,
-                Batches(tensors, block.batch_size, seed),
-                name=name,
-                epochs=block.epochs,
-                lr=block.lr,
-                weight_decay=block.weight_decay,
-                device=device,
-                seed=seed,
-                checkpoints=stage.checkpoints,
-            )
-
+        fit = partial(train, stage, block, name=name, seed=seed)
         adapted[name] = copy.deepcopy(model)
-        history = adapter(adapted[name], images, labelled, primary, train)
+        history = adapter(adapted[name], images, labelled, primary, fit)
         histories.append(history.assign(method=name))
         tables.append(prediction_table(adapted[name].to(device), name, target.table["id"], images))
 

@@ -1,6 +1,5 @@
 """Train heads for every label on one shared encoder, beside the baselines that say what sharing is worth."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from pipeline_lib.encoders.features import to_tensor
 from pipeline_lib.heads.labels import encode, label_specs
 from pipeline_lib.heads.model import HeadsLearner, MultiTask
 from pipeline_lib.heads.predictions import prediction_table
-from pipeline_lib.training import Batches, fit
-from pipeline_lib.views import make_view
+from pipeline_lib.views import View, augment
+from tasks.fitting import train
 from tasks.stage import Stage, main
 
 PRETRAINED = Path("models/encoder")
@@ -28,11 +27,11 @@ def run(stage: Stage) -> None:
     block, kinds = stage.params.heads, stage.params.labels
     device = resolve_device(stage.params.device)
     source = read_dataset(Path("data/source"), list(kinds))
-    train, test = source.rows("train"), source.rows("test")
-    specs = label_specs(source, kinds, train)
-    images = to_tensor(source.images[train]).to(device)
+    rows, test = source.rows("train"), source.rows("test")
+    specs = label_specs(source, kinds, rows)
+    images = to_tensor(source.images[rows]).to(device)
     held_out = to_tensor(source.images[test]).to(device)
-    labels = {name: encode(source.label(name)[train], spec).to(device) for name, spec in specs.items()}
+    labels = {name: encode(source.label(name)[rows], spec).to(device) for name, spec in specs.items()}
 
     def train_model(
         name: str, encoder: Encoder, wanted: dict[str, Any], frozen: bool
@@ -40,18 +39,9 @@ def run(stage: Stage) -> None:
         seed = derive_seed(stage.params.seed, "heads", name)
         seed_everything(seed)
         model = MultiTask(encoder, wanted)
-        view = partial(make_view, mean=encoder.mean, std=encoder.std, **block.views.model_dump())
-        history = fit(
-            HeadsLearner(model, view, frozen),
-            Batches({"images_BCHW": images, **{label: labels[label] for label in wanted}}, block.batch_size, seed),
-            name=name,
-            epochs=block.epochs,
-            lr=block.lr,
-            weight_decay=block.weight_decay,
-            device=device,
-            seed=seed,
-            checkpoints=stage.checkpoints,
-        )
+        learner = HeadsLearner(model, augment(encoder, block.views.model_dump())(View()), frozen)
+        columns = {"images_BCHW": images, **{label: labels[label] for label in wanted}}
+        history = train(stage, block, learner, columns, name=name, seed=seed)
         return model.to(device), history.assign(model=name)
 
     # The very weights that pretraining started from.
@@ -68,7 +58,7 @@ def run(stage: Stage) -> None:
         tables.append(prediction_table(model, "single_task", source.table["id"][test], held_out))
         histories.append(history)
     chosen, _ = runs[{"finetuned": "multi_task"}.get(block.train, block.train)]
-    say(f"heads: {', '.join(specs)} on {len(train)} images, {len(test)} held out; handing on the {block.train} model")
+    say(f"heads: {', '.join(specs)} on {len(rows)} images, {len(test)} held out; handing on the {block.train} model")
 
     config = {**chosen.config(), "train": block.train, "fingerprint": stage.fingerprint}
     save_model(stage.output("models/heads"), chosen, config)

@@ -82,15 +82,44 @@ class Select(Block):
 
 
 class Views(Block):
-    """Strengths of random views; zero changes nothing."""
+    """Strengths of random views: null is the method's own, and zero changes nothing."""
 
-    min_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
-    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
-    shear: Annotated[float, Field(ge=0, le=45)] = 0.0
-    flip: Share = 0.0
-    jitter: Share = 0.0
-    grayscale: Share = 0.0
-    blur: Share = 0.0
+    min_scale: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_scale: Annotated[float, Field(gt=0, le=1)] | None = None
+    rotation: Annotated[float, Field(ge=0, le=180)] | None = None
+    shear: Annotated[float, Field(ge=0, le=45)] | None = None
+    flip: Share | None = None
+    jitter: Share | None = None
+    brightness: Share | None = None
+    contrast: Share | None = None
+    saturation: Share | None = None
+    hue: Annotated[float, Field(ge=0, le=0.5)] | None = None
+    grayscale: Share | None = None
+    blur: Share | None = None
+    solarize: Share | None = None
+
+    @model_validator(mode="after")
+    def _scales_rise(self) -> "Views":
+        if (self.min_scale or 0) > (self.max_scale or 1):
+            raise ValueError(f"min_scale is {self.min_scale}, above max_scale, which is {self.max_scale}")
+        return self
+
+
+DIGITS = Views(
+    min_scale=0.5,
+    max_scale=1.0,
+    rotation=15.0,
+    shear=10.0,
+    flip=0.0,
+    jitter=1.0,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    hue=0.1,
+    grayscale=0.0,
+    blur=0.5,
+    solarize=0.0,
+)
 
 
 class Pretrain(Block):
@@ -98,12 +127,23 @@ class Pretrain(Block):
 
     method: str = "simclr"
     encoder: str = "small_cnn"
+    weights: str | None = None
+    allow_partial: bool = False
+    size: Annotated[int, Field(ge=8, le=1024)] | None = None
     epochs: Count = 20
     batch_size: Annotated[int, Field(ge=2)] = 256
+    optimizer: Literal["adamw", "sgd", "lars"] = "adamw"
     lr: Positive = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     options: Options = {}
-    views: Views = Views(min_scale=0.5, rotation=15.0, shear=10.0, jitter=0.4, blur=0.5)
+    transforms: Literal["batched", "lightly"] = "batched"
+    views: Views = DIGITS
+    watch: str | None = None
+    tensorboard: bool = False
+    devices: Count = 1
+    num_nodes: Count = 1
+    strategy: str = "auto"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
 
 
 class Heads(Block):
@@ -112,9 +152,9 @@ class Heads(Block):
     train: Literal["frozen", "finetuned", "scratch"] = "scratch"
     epochs: Count = 12
     batch_size: Annotated[int, Field(ge=2)] = 128
-    lr: Positive = 2e-3
+    lr: Positive = 4e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    views: Views = Views(min_scale=0.6, rotation=15.0, shear=10.0, jitter=0.4, blur=0.5)
+    views: Views = DIGITS.model_copy(update={"min_scale": 0.6})
 
 
 class Adapt(Block):
@@ -124,7 +164,7 @@ class Adapt(Block):
     use: str = "shot_im"
     epochs: Count = 15
     batch_size: Annotated[int, Field(ge=2)] = 128
-    lr: Positive = 1e-3
+    lr: Positive = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     options: dict[str, Options] = {}
 
@@ -180,6 +220,15 @@ class Params(Block):
     embed: Embed = Embed()
     transfer: Transfer = Transfer()
     report: Report = Report()
+
+    @model_validator(mode="after")
+    def _views_fit_into_the_images(self) -> "Params":
+        if (self.pretrain.size or 0) > self.image.size:
+            raise ValueError(
+                f"pretrain.size is {self.pretrain.size} px, larger than image.size, which is {self.image.size}: "
+                "lower it, or null takes the whole image"
+            )
+        return self
 
     @model_validator(mode="after")
     def _primary_is_multiclass(self) -> "Params":

@@ -20,8 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline_lib.core.compute import keep_freed_memory
 from pipeline_lib.core.errors import UserError, nearest
 from pipeline_lib.core.files import partial_path, publish, remove
+from pipeline_lib.core.ranks import leads
 from tasks.params import PARAMS_FILE, Params, read_params, read_yaml
 
 DVC_FILE = Path("dvc.yaml")
@@ -67,6 +69,7 @@ class Stage:
 def main(name: str, body: Callable[[Stage], None]) -> None:
     """Run ``body`` as the stage ``name`` of dvc.yaml and exit: 0 done, 2 a user's mistake, 1 a crash."""
     _die_with_parent()
+    keep_freed_memory()
     guarded(lambda: run(name, body))
 
 
@@ -78,6 +81,9 @@ def run(name: str, body: Callable[[Stage], None]) -> None:
     """
     declaration = read_declaration(name)
     outs = tuple(map(Path, declaration["outs"]))
+    if not leads():  # A further process of a distributed training: the first one answers for the stage.
+        body(Stage(name, read_params(), fingerprint(signature(declaration)), outs))
+        return
     try:
         before = signature(declaration)
         stage = Stage(name, read_params(), fingerprint(before), outs)

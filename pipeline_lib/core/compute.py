@@ -1,5 +1,7 @@
 """The device that a stage computes on, and the state of torch's generators."""
 
+import ctypes
+import os
 import random
 
 import numpy as np
@@ -23,7 +25,32 @@ def resolve_device(name: str) -> torch.device:
             f"device in params.yaml is '{name}', which this machine does not have: set it to auto "
             f"or to one of {', '.join(found)}"
         )
-    return torch.device(name)
+    # Each process of a distributed training on several GPUs has its own.
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"])) if _shares_gpus(name) else torch.device(name)
+
+
+def _shares_gpus(name: str) -> bool:
+    return name == "cuda" and os.environ.get("LOCAL_RANK", "").isdigit()
+
+
+def resolve_hardware(device: torch.device, processes: int, batch_size: int, precision: str) -> None:
+    """Raise UserError for a number of processes or a precision that ``device`` or the batch does not allow.
+
+    A torch.device of the kind "cuda" is one GPU of this machine; ``processes`` counts those of all nodes.
+    """
+    if batch_size % processes:
+        raise UserError(
+            f"pretrain.batch_size in params.yaml is {batch_size}, which {processes} devices cannot share equally: "
+            f"make it a multiple of {processes}"
+        )
+    if device.type == "mps" and processes > 1:
+        raise UserError(f"pretrain.devices in params.yaml is {processes}, but a Mac has one GPU: set it to 1")
+    if precision == "16-mixed" and device.type == "cpu":
+        raise UserError("pretrain.precision in params.yaml is 16-mixed, which needs a GPU: take bf16-mixed or 32-true")
+    if device.type == "cuda" and precision == "bf16-mixed" and not torch.cuda.is_bf16_supported():
+        raise UserError(
+            "pretrain.precision in params.yaml is bf16-mixed, which this GPU lacks: take 16-mixed or 32-true"
+        )
 
 
 def seed_everything(seed: int) -> None:
@@ -37,3 +64,28 @@ def seed_everything(seed: int) -> None:
 def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     """Return a torch generator on ``device``, seeded."""
     return torch.Generator(device=device).manual_seed(seed)
+
+
+def memory_of(device: torch.device) -> int:
+    """Return the bytes of memory that the device has in all."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep freed memory for the next tensor of its size, as PyTorch does on a GPU.
+
+    It would give large pieces back to the system and get them anew, zeroed page by page, in every step, which takes
+    longer than most of the arithmetic on them. Other C libraries are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        trim_threshold, mmap_threshold = -1, -3  # of malloc.h
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(mmap_threshold, 2**30)
+
+
+def memory_error(error: BaseException) -> bool:
+    """Say whether the error is that of a device, or of this machine, that is out of memory."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

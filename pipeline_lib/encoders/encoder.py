@@ -4,39 +4,52 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from pipeline_lib.core.errors import UserError, nearest
+from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.files import read_json, write_json
-from pipeline_lib.encoders import ENCODERS
+from pipeline_lib.encoders.backbone import Stem, build_backbone, refusal, stem_for
 
 
 class Encoder(nn.Module):
     """A backbone with the normalisation of its input.
 
     Attributes: ``backbone`` maps normalised float32 ``[B, C, H, W]`` to features ``[B, num_features]``;
-    ``mean`` and ``std`` (``[C]``, of pixels in 0-1) are buffers, so they move with the device.
+    ``mean`` and ``std`` (``[C]``, of pixels in 0-1) are buffers, so they move with the device; ``stem`` is "small" or
+    "original", see :mod:`pipeline_lib.encoders.backbone`, and follows from the size if it is not given.
+
+    Raises UserError for an unknown name, and for a backbone that does not take images of ``size`` px.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, channels: int, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self,
+        name: str,
+        channels: int,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        stem: Stem | None = None,
+    ) -> None:
         super().__init__()
-        self.name, self.channels, self.size = name, channels, size
-        self.backbone = build_backbone(name, channels)
+        self.name, self.channels, self.size, self.stem = name, channels, size, stem or stem_for(size)
+        self.backbone = build_backbone(name, channels, size, self.stem)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         # A constant channel has no spread to divide by.
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).clamp(min=1e-3))
-        self.num_features = _count_features(self.backbone, channels, size)
+        self.num_features = self._count_features()
 
     def normalise(self, images_BCHW: Tensor) -> Tensor:
-        """Turn uint8 images into what the backbone takes."""
-        x = images_BCHW.float().div_(255)
-        return (x - self.mean[:, None, None]) / self.std[:, None, None]
+        """Turn uint8 images of any size into what the backbone takes: float32 ``[B, C, size, size]``."""
+        x = images_BCHW.float()
+        if x.shape[-2:] != (self.size, self.size):
+            x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
+        return (x.div_(255) - self.mean[:, None, None]) / self.std[:, None, None]
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Map normalised images to features ``[B, num_features]``."""
@@ -50,29 +63,34 @@ class Encoder(nn.Module):
             "size": self.size,
             "mean": [round(value, 6) for value in self.mean.tolist()],
             "std": [round(value, 6) for value in self.std.tolist()],
+            "stem": self.stem,
         }
 
-
-def build_backbone(name: str, channels: int) -> nn.Module:
-    """Return an untrained backbone: one of ENCODERS, or timm's of that name without its classifier.
-
-    Raises UserError naming the nearest known name.
-    """
-    if name in ENCODERS:
-        return ENCODERS[name](channels)
-    if not timm.is_model(name):
-        known = [*ENCODERS, *timm.list_models()]
-        raise UserError(
-            f"pretrain.encoder in params.yaml is '{name}', which is neither one of "
-            f"{', '.join(ENCODERS)} nor a model of timm{nearest(name, known)}"
-        )
-    return timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels)
+    def _count_features(self) -> int:
+        training = self.backbone.training
+        try:
+            with torch.no_grad():
+                features = self.backbone.eval()(torch.zeros(2, self.channels, self.size, self.size))
+        except (ArithmeticError, AssertionError, RuntimeError, ValueError) as error:
+            raise refusal(self.name, self.size, error) from None
+        finally:
+            self.backbone.train(training)
+        if features.ndim != 2:
+            raise UserError(
+                f"pretrain.encoder in params.yaml is '{self.name}', which gives no vector of features: choose another"
+            )
+        return features.shape[1]
 
 
 def from_config(config: Mapping[str, Any], seed: int = 0) -> Encoder:
-    """Build the encoder that a config describes, with the random weights that ``seed`` gives."""
+    """Build the encoder that a config describes, with the random weights that ``seed`` gives.
+
+    ``stem`` may be null, which lets the size decide.
+    """
     torch.manual_seed(seed)
-    return Encoder(config["encoder"], config["channels"], config["size"], config["mean"], config["std"])
+    # Configs without the key were written when every stem was the original one.
+    stem = config.get("stem", "original")
+    return Encoder(config["encoder"], config["channels"], config["size"], config["mean"], config["std"], stem)
 
 
 def save_model(folder: Path, model: nn.Module, config: Mapping[str, Any]) -> None:
@@ -93,14 +111,3 @@ def load_encoder(folder: Path) -> Encoder:
     encoder = from_config(read_json(folder / "config.json"))
     load_weights(encoder, folder)
     return encoder
-
-
-def _count_features(backbone: nn.Module, channels: int, size: int) -> int:
-    training = backbone.training
-    try:
-        with torch.no_grad():
-            return int(backbone.eval()(torch.zeros(2, channels, size, size)).shape[1])
-    except RuntimeError as error:
-        raise UserError(f"pretrain.encoder does not take images of {size} px ({error}): choose another") from None
-    finally:
-        backbone.train(training)

@@ -3,11 +3,11 @@
 from torch import nn
 
 
-def small_cnn(channels: int) -> nn.Module:
+def small_cnn(channels: int, size: int) -> nn.Module:
     """Return a network from ``[B, channels, H, W]`` to ``[B, 128]``, about 2 million products at 28 px.
 
     Three convolutions with pooling between them, and a layer over a 3x3 map, which keeps where things are; batch
-    normalisation in every layer is what AdaBN adapts.
+    normalisation in every layer is what AdaBN adapts. The weights are the same whatever the ``size``.
     """
     layers: list[nn.Module] = []
     for narrow, wide in [(channels, 16), (16, 32), (32, 64)]:

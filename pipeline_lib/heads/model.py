@@ -44,9 +44,9 @@ class MultiTask(nn.Module):
 class HeadsLearner(nn.Module):
     """Trains a MultiTask model on the labels that each image has; the loss is the mean over the labels."""
 
-    def __init__(self, model: MultiTask, view: Callable[[Tensor], Tensor], frozen: bool) -> None:
+    def __init__(self, model: MultiTask, views: Callable[[Tensor], list[Tensor]], frozen: bool) -> None:
         super().__init__()
-        self.model, self.view, self.frozen = model, view, frozen
+        self.model, self.views, self.frozen = model, views, frozen
         model.encoder.requires_grad_(not frozen)
 
     def train(self, mode: bool = True) -> "HeadsLearner":
@@ -58,7 +58,8 @@ class HeadsLearner(nn.Module):
 
     def forward(self, images_BCHW: Tensor, **labels: Tensor) -> dict[str, Tensor]:
         """Return the loss of every label and their mean."""
-        outputs = self.model(self.view(images_BCHW))
+        (view,) = self.views(images_BCHW)
+        outputs = self.model(view)
         losses = {name: label_loss(outputs[name], labels[name]) for name in outputs}
         return {"loss": torch.stack(list(losses.values())).mean(), **{f"loss_{k}": v for k, v in losses.items()}}
 

@@ -1,38 +1,75 @@
-"""Batches of a dataset that lies on the device as a whole."""
+"""Batches of a dataset, from the device's own memory or read ahead from disk."""
 
-from collections.abc import Iterator, Mapping
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
-from pipeline_lib.core.compute import generator
+from pipeline_lib.core.compute import generator, memory_of
+from pipeline_lib.core.ranks import rank_and_world
 from pipeline_lib.core.seeds import derive_seed
+from pipeline_lib.data.rows import Rows
+
+# A larger share of the device's memory would leave too little to the model and its activations.
+RESIDENT_SHARE = 0.3
+READ_AHEAD = 2
 
 
 class Batches:
     """An iterable of dicts of tensors, in an order that depends on the seed and the epoch alone.
 
-    ``tensors`` share their first axis, N. Without ``weights`` every row comes once an epoch; with them (``[N]``,
-    positive) N rows are drawn with replacement in their proportion. The last batch is left out when
-    it is smaller than the others, unless it is the only one.
+    ``columns`` share their first axis, N: tensors, or :class:`~pipeline_lib.data.rows.Rows` on disk, which are taken
+    onto the device as a whole where they fit in a share of its memory and read batch by batch otherwise.
+    Without ``weights`` every row comes once an epoch; with them (``[N]``, positive) N rows are drawn with
+    replacement in their proportion. The rows are spread evenly over as few batches of at most
+    ``batch_size`` as hold them, so that no batch is much smaller than the others.
+
+    In a distributed run a batch is shared: each process gets an equal part of it, and what does not divide by the
+    number of processes (fewer rows than there are processes) waits for another epoch's order.
     """
 
     def __init__(
-        self, tensors: Mapping[str, Tensor], batch_size: int, seed: int, weights: Tensor | None = None
+        self, columns: Mapping[str, Tensor | Rows], batch_size: int, seed: int, weights: Tensor | None = None
     ) -> None:
-        self.tensors = dict(tensors)
-        self.num_rows = len(next(iter(self.tensors.values())))
-        self.batch_size = min(batch_size, self.num_rows)
-        self.seed, self.weights, self.epoch = seed, weights, 0
+        self.columns = dict(columns)
+        self.num_rows = len(next(iter(self.columns.values())))
+        self.batch_size, self.seed, self.weights = batch_size, seed, weights
+        self.epoch, self.start = 0, 0
+        self.device = torch.device("cpu")
+        self.seconds_waited = 0.0
         self.sampler = self  # where Lightning looks for set_epoch
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""
-        return self.num_rows // self.batch_size
+        _, world = rank_and_world()
+        return max(1, -(-(self.num_rows // world * world) // self.batch_size))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order comes next; Lightning calls this, also after a resume."""
         self.epoch = epoch
+
+    def skip(self, batches: int) -> None:
+        """Leave out so many batches of the epoch that comes next: a resumed run has seen them."""
+        self.start = batches
+
+    def place(self, device: torch.device, share: float = RESIDENT_SHARE) -> None:
+        """Bring the columns to the device where they fit in ``share`` of its memory."""
+        self.device = device
+        room = share * memory_of(device)
+        for name, column in self.columns.items():
+            if isinstance(column, Tensor):
+                self.columns[name] = column.to(device)
+            elif column.num_bytes <= room:
+                self.columns[name] = column.read(torch.arange(len(column))).contiguous().to(device)
+
+    @property
+    def resident(self) -> bool:
+        """Whether everything lies on the device."""
+        return all(isinstance(column, Tensor) for column in self.columns.values())
 
     def order(self) -> Tensor:
         """Return the row numbers of this epoch, int64 ``[N]``."""
@@ -41,8 +78,56 @@ class Batches:
             return torch.randperm(self.num_rows, generator=source)
         return torch.multinomial(self.weights, self.num_rows, replacement=True, generator=source)
 
+    def parts(self) -> list[Tensor]:
+        """Return the row numbers of each batch of this epoch that this process sees."""
+        rank, world = rank_and_world()
+        order = self.order()
+        # Cut in multiples of the number of processes, so that all parts of a batch are equally large.
+        shares = order[: len(order) // world * world].view(-1, world)
+        return [batch.flatten().view(world, -1)[rank] for batch in torch.tensor_split(shares, len(self))]
+
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Yield the batches of this epoch."""
-        device = next(iter(self.tensors.values())).device
-        for rows in torch.split(self.order().to(device), self.batch_size)[: len(self)]:
-            yield {name: tensor[rows] for name, tensor in self.tensors.items()}
+        # Read when the first batch is asked for: a resume sets them after Lightning has made this iterator.
+        start, self.start = self.start, 0
+        rows = self.parts()[start:]
+        if self.resident:
+            yield from map(self.take, rows)
+            return
+        for batch in _ahead(self._read, rows, self._count_wait):
+            yield {name: column.to(self.device, non_blocking=True) for name, column in batch.items()}
+
+    def take(self, rows: Tensor) -> dict[str, Tensor]:
+        """Return the batch of the given row numbers (int64 ``[B]`` on the CPU), on the device."""
+        return {name: column.to(self.device, non_blocking=True) for name, column in self._read(rows).items()}
+
+    def _read(self, rows: Tensor) -> dict[str, Tensor]:
+        pin = self.device.type == "cuda"
+        return {
+            name: column[rows.to(column.device)] if isinstance(column, Tensor) else column.read(rows, pin)
+            for name, column in self.columns.items()
+        }
+
+    def _count_wait(self, seconds: float) -> None:
+        self.seconds_waited += seconds
+
+
+def _ahead(
+    read: Callable[[Tensor], dict[str, Tensor]], rows: Iterable[Tensor], waited: Callable[[float], None]
+) -> Iterator[dict[str, Tensor]]:
+    """Yield ``read`` of each of ``rows``, made in a thread while the ones before are in use."""
+    with ThreadPoolExecutor(1, thread_name_prefix=f"read-ahead-{os.getpid()}") as pool:
+        pending: deque[Future[dict[str, Tensor]]] = deque()
+        for part in rows:
+            pending.append(pool.submit(read, part))
+            if len(pending) > READ_AHEAD:
+                yield _wait(pending.popleft(), waited)
+        while pending:
+            yield _wait(pending.popleft(), waited)
+
+
+def _wait(future: Future[dict[str, Tensor]], waited: Callable[[float], None]) -> dict[str, Tensor]:
+    start = time.perf_counter()
+    result = future.result()
+    waited(time.perf_counter() - start)
+    return result

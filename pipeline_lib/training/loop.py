@@ -1,22 +1,38 @@
 """Fitting a module with Lightning: schedule, checkpoints, progress, and a halt when the loss is lost."""
 
+import gc
 import logging
 import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
+from pipeline_lib.core.compute import memory_error
 from pipeline_lib.core.errors import UserError
-from pipeline_lib.core.progress import Tracker, progress, say
+from pipeline_lib.core.progress import progress
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.training.batches import Batches
+from pipeline_lib.training.checkpoints import Checkpoints, latest_whole
+from pipeline_lib.training.optimisers import REFERENCE_BATCH, make_optimizer, warmup_cosine
+from pipeline_lib.training.watch import Watch
 
-WARMUP_SHARE = 0.1
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a training runs on; the words are those of Lightning's Trainer."""
+
+    device: torch.device
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
 
 
 def fit(
@@ -27,58 +43,89 @@ def fit(
     epochs: int,
     lr: float,
     weight_decay: float,
-    device: torch.device,
+    hardware: Hardware,
     seed: int,
     checkpoints: Path,
+    optimizer: str = "adamw",
+    watch: Callable[[], Mapping[str, float]] | None = None,
+    loggers: Iterable[Logger] = (),
 ) -> pd.DataFrame:
     """Minimise ``learner(**batch)["loss"]`` over the batches; return one row of means per epoch.
 
-    AdamW, with the learning rate rising to ``lr`` over the first tenth of the steps and falling to zero along
-    a cosine. Before every step torch's generators are seeded with a function of ``seed`` and the step, so that
-    what a step draws does not depend on where the run was interrupted. A checkpoint is kept in
-    ``checkpoints`` after every epoch, and a run that finds one goes on from it.
+    ``lr`` is for a batch of 256 over all devices and is scaled to ``batches.batch_size`` in proportion. It rises for a
+    tenth of the steps and falls to zero along a cosine. ``watch`` is called after every epoch for more columns.
+    A learner with a method ``begin_step(progress)`` is told before each step which share of all steps is done.
+    The attribute ``attrs["speed"]`` of the result says how fast this process was.
 
-    Raises UserError when the loss is not finite any more; the checkpoint of the last good epoch stays.
+    Before every step torch's generators are seeded with a function of ``seed`` and the step, so that what a step draws
+    does not depend on where the run was interrupted. Checkpoints are kept in ``checkpoints`` after every
+    epoch and every ten minutes, and a run that finds one there goes on from it, to the very same weights.
+
+    Raises UserError when the loss is not finite any more (the last good checkpoint stays), and when the memory does
+    not suffice, naming a batch that fits.
     """
     _quiet()
-    found = checkpoints / f"{name}.ckpt"
+    torch.set_float32_matmul_precision("high")
     # Convolutions run faster on channels_last, also on a CPU.
-    learner.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    module = _Module(learner, batches, lr, weight_decay, seed)
-    with progress(name, epochs * len(batches)) as tracker:
-        watch = _Watch(name, batches, tracker, found)
+    learner.to(hardware.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    scaled = lr * batches.batch_size / REFERENCE_BATCH
+    module = _Module(learner, batches, lambda: make_optimizer(optimizer, learner.parameters(), scaled, weight_decay))
+    module.seed = seed
+    on_gpu = hardware.device.type == "cuda"
+    with progress(name, epochs) as tracker:
         trainer = Trainer(
             max_epochs=epochs,
-            accelerator={"cuda": "gpu"}.get(device.type, device.type),
-            devices=[device.index or 0] if device.type == "cuda" else 1,
-            logger=False,
+            accelerator={"cuda": "gpu"}.get(hardware.device.type, hardware.device.type),
+            devices=[hardware.device.index or 0] if on_gpu and hardware.devices == 1 else hardware.devices,
+            num_nodes=hardware.num_nodes,
+            strategy=hardware.strategy,
+            precision=hardware.precision,  # type: ignore[arg-type]
+            sync_batchnorm=on_gpu and hardware.devices * hardware.num_nodes > 1,
+            logger=list(loggers) or False,
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
-            callbacks=[watch, ModelCheckpoint(checkpoints, filename=name, enable_version_counter=False)],
+            callbacks=[Watch(name, tracker, watch, checkpoints), Checkpoints(checkpoints, name)],
             # Lightning's own sanity work is for validation, of which there is none here.
             num_sanity_val_steps=0,
         )
-        if found.exists():
-            say(f"{name}: going on from {found}")
-        trainer.fit(
-            module, train_dataloaders=batches, ckpt_path=str(found) if found.exists() else None, weights_only=True
-        )
-    return pd.DataFrame(module.history)
+        try:
+            trainer.fit(module, batches, ckpt_path=latest_whole(checkpoints, name), weights_only=True)
+        except (RuntimeError, MemoryError) as error:
+            if not memory_error(error):
+                raise
+            # The trainer's frames hold the tensors of the failed step.
+            error.__traceback__ = None
+            raise UserError(_out_of_memory(name, learner, batches)) from None
+    history = pd.DataFrame(module.history)
+    history.attrs["speed"] = module.speed
+    return history
 
 
 class _Module(LightningModule):
     """The learner with its optimiser, as Lightning wants it."""
 
-    def __init__(self, learner: nn.Module, batches: Batches, lr: float, weight_decay: float, seed: int) -> None:
+    seed: int
+
+    def __init__(self, learner: nn.Module, batches: Batches, optimizer: Callable[[], torch.optim.Optimizer]) -> None:
         super().__init__()
-        self.learner, self.batches = learner, batches
-        self.lr, self.weight_decay, self.seed = lr, weight_decay, seed
+        self.learner, self.batches, self.optimizer = learner, batches, optimizer
         self.sums: dict[str, Tensor] = {}
         self.history: list[dict[str, float]] = []
+        self.speed: dict[str, float] = {}
+
+    @property
+    def total_steps(self) -> int:
+        return len(self.batches) * int(self.trainer.max_epochs or 1)
+
+    def on_fit_start(self) -> None:
+        self.batches.place(self.device)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         torch.manual_seed(derive_seed(self.seed, "step", self.global_step))
+        begin_step: Any = getattr(self.learner, "begin_step", None)
+        if begin_step:
+            begin_step(self.global_step / self.total_steps)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         values: dict[str, Tensor] = self.learner(**batch)
@@ -87,46 +134,43 @@ class _Module(LightningModule):
         return values["loss"]
 
     def configure_optimizers(self) -> Any:
-        trained = [parameter for parameter in self.learner.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=self.lr, weight_decay=self.weight_decay)
-        total = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.lr, total_steps=total, pct_start=WARMUP_SHARE, cycle_momentum=False
-        )
-        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+        optimizer = self.optimizer()
+        return [optimizer], [{"scheduler": warmup_cosine(optimizer, self.total_steps), "interval": "step"}]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"] = self.history
+        checkpoint["sums"] = self.sums
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = checkpoint["history"]
+        self.sums = {name: value.to(self.device) for name, value in checkpoint["sums"].items()}
+        self.batches.skip(checkpoint["global_step"] % len(self.batches))
 
 
-class _Watch(Callback):
-    """Shows progress and stops a run whose loss is lost before its checkpoint replaces the last good one."""
-
-    def __init__(self, name: str, batches: Batches, tracker: Tracker, checkpoint: Path) -> None:
-        self.name, self.batches, self.tracker, self.checkpoint = name, batches, tracker, checkpoint
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.tracker.advance(trainer.global_step)
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        last = pl_module.history[-1] if pl_module.history else {}
-        self.tracker.advance(1, **{key: value for key, value in last.items() if key != "epoch"})
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        means = {name: (total / len(self.batches)).item() for name, total in pl_module.sums.items()}
-        pl_module.sums = {}
-        epoch = trainer.current_epoch + 1
-        if not torch.isfinite(torch.tensor(means["loss"])):
-            kept = (
-                f"the checkpoint of epoch {epoch - 1} stays in {self.checkpoint}" if epoch > 1 else "nothing was kept"
-            )
-            raise UserError(
-                f"the loss of {self.name} is {means['loss']} in epoch {epoch}: lower its lr in params.yaml ({kept})"
-            )
-        pl_module.history.append({"epoch": epoch, **means})
+def _out_of_memory(name: str, learner: nn.Module, batches: Batches) -> str:
+    """Return the sentence that says what batch would fit, found by halving."""
+    learner.zero_grad(set_to_none=True)
+    rows, size = batches.parts()[0], batches.batch_size
+    while size > 2:
+        size //= 2
+        gc.collect()
+        torch.cuda.empty_cache()
+        try:
+            learner(**batches.take(rows[:size]))["loss"].backward()
+        except (RuntimeError, MemoryError) as error:
+            if not memory_error(error):
+                raise
+            error.__traceback__ = None
+            continue
+        finally:
+            learner.zero_grad(set_to_none=True)
+        return (
+            f"the memory of {batches.device} does not hold a batch of {batches.batch_size} of {name}: "
+            f"{size} fits, so set {name}.batch_size in params.yaml to that"
+        )
+    return (
+        f"the memory of {batches.device} does not hold the smallest batch of {name}: choose a smaller encoder or image"
+    )
 
 
 def _quiet() -> None:

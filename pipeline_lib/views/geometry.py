@@ -1,7 +1,6 @@
-"""Crop, flip, rotation and shear as one affine map per sample.
+"""Where a view looks: crop, flip, rotation and shear.
 
-Axes: B batch, C channels, H height, W width. Coordinates run from -1 to 1 across the image, as in
-``torch.nn.functional.grid_sample``.
+Axes: B batch, C channels, H height, W width. A crop is a start and a span along each axis, in shares of the image.
 """
 
 import math
@@ -11,36 +10,33 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def random_affine(
-    num: int, *, min_scale: float, rotation: float, shear: float, flip: float, device: torch.device
-) -> Tensor:
-    """Return ``[B, 2, 3]`` maps from output to input coordinates, drawn from torch's global generator.
+def random_spans(area: Tensor, aspect: Tensor, place: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """Return start and span of a crop, each ``[2, B]`` (across, down) in shares of the image.
 
-    A crop keeps a share of the area between ``min_scale`` and 1, with an aspect ratio between 3/4 and 4/3, at
-    a random place inside the image (as torchvision's RandomResizedCrop); ``rotation`` and ``shear`` are
-    the largest angles in degrees, either way; ``flip`` is the probability of a mirror image.
+    ``area``, ``aspect`` (``[B]``) and ``place`` (``[2, B]``) are uniform in [0, 1). The crop keeps a share of the area
+    between ``low`` and ``high``, with an aspect ratio between 3/4 and 4/3, at a random place inside the
+    image, as torchvision's RandomResizedCrop; what would be wider than the image is cut to it.
     """
-
-    def uniform(low: float, high: float) -> Tensor:
-        return torch.rand(num, device=device) * (high - low) + low
-
-    area = uniform(min_scale, 1.0)
-    stretch = uniform(-1, 1).mul(math.log(4 / 3) * (min_scale < 1)).exp().sqrt()
-    width = (area.sqrt() * stretch).clamp(max=1)
-    height = (area.sqrt() / stretch).clamp(max=1)
-    shift_x = uniform(-1, 1) * (1 - width)
-    shift_y = uniform(-1, 1) * (1 - height)
-    mirror = 1 - 2 * (torch.rand(num, device=device) < flip).float()
-    angle = uniform(-rotation, rotation) * (math.pi / 180)
-    slant = (uniform(-shear, shear) * (math.pi / 180)).tan()
-    cos, sin = angle.cos(), angle.sin()
-    # crop box @ rotation @ shear @ mirror, multiplied out.
-    row_x = [width * cos * mirror, width * (cos * slant - sin), shift_x]
-    row_y = [height * sin * mirror, height * (sin * slant + cos), shift_y]
-    return torch.stack([torch.stack(row_x, dim=1), torch.stack(row_y, dim=1)], dim=1)
+    kept = (area * (high - low) + low).sqrt()
+    stretch = ((aspect * 2 - 1) * math.log(4 / 3) * (low < 1)).exp().sqrt()
+    span = torch.stack([kept * stretch, kept / stretch]).clamp(max=1)
+    return place * (1 - span), span
 
 
-def warp(x_BCHW: Tensor, affine: Tensor) -> Tensor:
-    """Sample each image along its affine map ``[B, 2, 3]``, bilinear; what lies outside repeats the border."""
-    grid = F.affine_grid(affine, list(x_BCHW.shape), align_corners=False)
+def turn(x_BCHW: Tensor, angle: Tensor, slant: Tensor) -> Tensor:
+    """Rotate and shear each image about its centre, bilinear; what comes from outside repeats the border.
+
+    ``angle`` and ``slant`` are ``[B]``, in degrees.
+    """
+    cos, sin = angle.deg2rad().cos(), angle.deg2rad().sin()
+    tan = slant.deg2rad().tan()
+    height, width = x_BCHW.shape[2:]
+    across = torch.linspace(-1 + 1 / width, 1 - 1 / width, width, device=x_BCHW.device)
+    down = torch.linspace(-1 + 1 / height, 1 - 1 / height, height, device=x_BCHW.device)
+
+    def plane(along_x: Tensor, along_y: Tensor) -> Tensor:
+        # A sum of two lines; affine_grid's product over every pixel takes several times as long.
+        return (along_x[:, None] * across)[:, None, :] + (along_y[:, None] * down)[:, :, None]
+
+    grid = torch.stack([plane(cos, cos * tan - sin), plane(sin, sin * tan + cos)], dim=3)
     return F.grid_sample(x_BCHW, grid, mode="bilinear", padding_mode="border", align_corners=False)

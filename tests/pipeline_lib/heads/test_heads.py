@@ -97,7 +97,7 @@ def test_a_batch_without_a_label_gives_no_loss_and_no_nan() -> None:
 def test_a_frozen_encoder_does_not_move_and_another_does(frozen: bool) -> None:
     multi = model()
     before = {name: value.clone() for name, value in multi.encoder.state_dict().items()}
-    learner = HeadsLearner(multi, multi.encoder.normalise, frozen).train()
+    learner = HeadsLearner(multi, lambda images: [multi.encoder.normalise(images)], frozen).train()
     optimizer = torch.optim.SGD([p for p in learner.parameters() if p.requires_grad], lr=0.1)
     labels = {"shape.name": torch.tensor([0, 1, 2, 0]), "filled": torch.tensor([0, 1, 0, 1]), "area": torch.randn(4)}
     learner(torch.randint(0, 256, (4, 1, 16, 16), dtype=torch.uint8), **labels)["loss"].backward()

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline_lib.core.errors import UserError
-from pipeline_lib.training import Batches, fit
+from pipeline_lib.training import Batches, Hardware, checkpoints, fit
+from pipeline_lib.training.optimisers import make_optimizer, warmup_cosine
 
 
 class Regression(nn.Module):
@@ -39,10 +41,14 @@ def train(learner: nn.Module, folder: Path, seed: int = 0, epochs: int = 4):
         epochs=epochs,
         lr=0.05,
         weight_decay=0.0,
-        device=torch.device("cpu"),
+        hardware=Hardware(torch.device("cpu")),
         seed=seed,
         checkpoints=folder,
     )
+
+
+def same(one: nn.Module, two: nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
 
 
 def test_training_lowers_the_loss_and_is_repeatable(tmp_path: Path) -> None:
@@ -51,7 +57,7 @@ def test_training_lowers_the_loss_and_is_repeatable(tmp_path: Path) -> None:
     train(two, tmp_path / "two", epochs=8)
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
     assert list(history["epoch"]) == list(range(1, 9))
-    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+    assert same(one, two)
 
 
 @pytest.mark.parametrize("fail_at", [6, 13])
@@ -64,34 +70,137 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path: Path,
     history = train(resumed, tmp_path / "cut")
     assert resumed.steps < whole.steps
     assert history.equals(expected)
-    assert all(
-        torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
-    )
+    assert same(whole, resumed)
 
 
 def test_a_loss_that_is_lost_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"loss of toy is nan in epoch 3.*checkpoint of epoch 2 stays"):
+    with pytest.raises(UserError, match=r"loss of toy is nan in epoch 3.*last good checkpoint stays"):
         train(Regression(poison_at=12), tmp_path)
-    state = torch.load(tmp_path / "toy.ckpt", weights_only=True)["state_dict"]
+    state = torch.load(tmp_path / "toy-00000010.ckpt", weights_only=True)["state_dict"]
     assert all(torch.isfinite(value).all() for value in state.values())
 
 
-def test_every_row_comes_once_an_epoch_in_an_order_of_its_own() -> None:
-    batches = Batches({"x": torch.arange(32)}, 8, seed=0)
-    first = torch.cat([batch["x"] for batch in batches])
-    again = torch.cat([batch["x"] for batch in batches])
-    batches.set_epoch(1)
-    second = torch.cat([batch["x"] for batch in batches])
-    assert torch.equal(first, again)
-    assert not torch.equal(first, second)
-    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(32))
+@pytest.mark.parametrize("fail_at", [7, 9, 14])
+def test_a_run_interrupted_within_an_epoch_goes_on_from_its_last_step(
+    tmp_path: Path, fail_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN", 0.0)
+    whole = Regression()
+    expected = train(whole, tmp_path / "whole")
+    with pytest.raises(BaseException):  # noqa: B017
+        train(Regression(fail_at), tmp_path / "cut")
+    resumed = Regression()
+    history = train(resumed, tmp_path / "cut")
+    assert resumed.steps == whole.steps - (fail_at - 1)
+    assert history.equals(expected)
+    assert same(whole, resumed)
 
 
-def test_weights_draw_rows_in_their_proportion() -> None:
-    weights = torch.tensor([1.0, 3.0]).repeat_interleave(2000)
-    drawn = Batches({"x": torch.arange(4000)}, 100, seed=0, weights=weights).order()
-    assert 0.72 < (drawn >= 2000).float().mean() < 0.78
+@pytest.mark.parametrize("damage", ["torn", "flipped", "empty"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
+    tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = Regression()
+    expected = train(whole, tmp_path / "whole")
+    with pytest.raises(BaseException):  # noqa: B017
+        train(Regression(fail_at=18), tmp_path / "cut")
+    latest, before = checkpoints.found(tmp_path / "cut", "toy")
+    content = bytearray(latest.read_bytes())
+    middle = len(content) // 2
+    for position in range(middle // 2, middle, 97):
+        content[position] ^= 0xFF
+    latest.write_bytes({"torn": content[:middle], "flipped": content, "empty": b""}[damage])
+    resumed = Regression()
+    history = train(resumed, tmp_path / "cut")
+    said = capsys.readouterr().out
+    assert f"{latest} is damaged" in said
+    assert f"going on from {before}" in said
+    assert history.equals(expected)
+    assert same(whole, resumed)
 
 
-def test_a_batch_larger_than_the_data_is_the_data() -> None:
-    assert len(Batches({"x": torch.arange(5)}, 64, seed=0)) == 1
+def test_a_learner_is_told_how_far_it_is_and_a_watch_adds_columns(tmp_path: Path) -> None:
+    class Told(Regression):
+        told: list[float] = []  # noqa: RUF012
+
+        def begin_step(self, progress: float) -> None:
+            self.told.append(progress)
+
+    learner = Told()
+    history = fit(
+        learner,
+        Batches(data(), 8, 0),
+        name="toy",
+        epochs=2,
+        lr=0.05,
+        weight_decay=0.0,
+        hardware=Hardware(torch.device("cpu")),
+        seed=0,
+        checkpoints=tmp_path,
+        watch=lambda: {"seen": float(len(learner.told))},
+    )
+    assert learner.told == [step / 10 for step in range(10)]
+    assert history["seen"].tolist() == [5.0, 10.0]
+    assert history.attrs["speed"]["images_per_second"] > 0
+
+
+def test_the_learning_rate_follows_the_batch_and_the_schedule(tmp_path: Path) -> None:
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = make_optimizer("sgd", [weight], 1.0, 0.0)
+    schedule = warmup_cosine(optimizer, 20)
+    rates = []
+    for _ in range(20):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[:3] == [0.5, 1.0, 1.0]
+    assert all(one > two for one, two in pairwise(rates[2:]))
+    assert 0 <= rates[-1] < 0.02
+
+    def first_step(batch_size: int) -> float:
+        learner = Regression()
+        before = learner.layers[3].weight.detach().clone()
+        fit(
+            learner,
+            Batches({name: value[:8] for name, value in data().items()}, batch_size, 0),
+            name=f"toy{batch_size}",
+            epochs=1,
+            lr=0.05,
+            weight_decay=0.0,
+            hardware=Hardware(torch.device("cpu")),
+            seed=0,
+            checkpoints=tmp_path,
+            optimizer="sgd",
+        )
+        return (learner.layers[3].weight - before).norm().item()
+
+    # The same eight rows in one batch, of which twice as many would have been allowed.
+    assert first_step(16) == pytest.approx(2 * first_step(8), rel=1e-4)
+
+
+def test_biases_and_norms_are_not_decayed() -> None:
+    optimizer = make_optimizer("adamw", Regression().parameters(), 0.1, 0.5)
+    for group in optimizer.param_groups:
+        assert all((parameter.ndim > 1) == (group["weight_decay"] == 0.5) for parameter in group["params"])
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.0, 0.5}
+
+
+def test_running_out_of_memory_names_a_batch_that_fits(tmp_path: Path) -> None:
+    class Hungry(Regression):
+        def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+            if len(x) > 5:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(x, y)
+
+    with pytest.raises(UserError, match=r"does not hold a batch of 16 of toy: 4 fits, so set toy.batch_size"):
+        fit(
+            Hungry(),
+            Batches(data(), 16, 0),
+            name="toy",
+            epochs=1,
+            lr=0.05,
+            weight_decay=0.0,
+            hardware=Hardware(torch.device("cpu")),
+            seed=0,
+            checkpoints=tmp_path,
+        )
