@@ -44,7 +44,7 @@ def run(stage: Stage) -> None:
         history = train(stage, block, learner, columns, name=name, seed=seed)
         return model.to(device), history.assign(model=name)
 
-    # The very weights that pretraining started from.
+    # The random weights that pretraining started from, unless it was given others.
     untrained = from_config(read_json(PRETRAINED / "config.json"), derive_seed(stage.params.seed, "pretrain"))
     runs = {
         "multi_task": train_model("multi_task", load_encoder(PRETRAINED), specs, frozen=False),

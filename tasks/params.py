@@ -142,7 +142,7 @@ class Pretrain(Block):
     tensorboard: bool = False
     devices: Count = 1
     num_nodes: Count = 1
-    strategy: str = "auto"
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
 
 

@@ -47,7 +47,7 @@ def run(stage: Stage) -> None:
     supervised = block.method in LABELLED
     source = read_dataset(SOURCE, sorted({name for name in (block.watch, supervised and stage.params.primary) if name}))
     selection = pd.read_parquet("data/selection.parquet").set_index("id")["weight"]
-    chosen = source.table["id"].isin(selection.index).to_numpy()
+    chosen = source.table["id"].isin(selection.index).to_numpy(copy=True)
     options = dict(block.options)
     columns: dict[str, Any] = {}
     if supervised:

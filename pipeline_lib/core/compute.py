@@ -83,7 +83,8 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         trim_threshold, mmap_threshold = -1, -3  # of malloc.h
         mallopt(trim_threshold, 2**31 - 1)
-        mallopt(mmap_threshold, 2**30)
+        # Older ones allow no more than 32 MiB.
+        mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25)
 
 
 def memory_error(error: BaseException) -> bool:

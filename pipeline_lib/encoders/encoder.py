@@ -19,7 +19,8 @@ class Encoder(nn.Module):
 
     Attributes: ``backbone`` maps normalised float32 ``[B, C, H, W]`` to features ``[B, num_features]``;
     ``mean`` and ``std`` (``[C]``, of pixels in 0-1) are buffers, so they move with the device; ``stem`` is "small" or
-    "original", see :mod:`pipeline_lib.encoders.backbone`, and follows from the size if it is not given.
+    "original", see :mod:`pipeline_lib.encoders.backbone`, and follows from the size if it is not given; ``pretrained``
+    is true once weights from elsewhere are loaded.
 
     Raises UserError for an unknown name, and for a backbone that does not take images of ``size`` px.
     """
@@ -39,6 +40,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.name, self.channels, self.size, self.stem = name, channels, size, stem or stem_for(size)
         self.backbone = build_backbone(name, channels, size, self.stem)
+        self.pretrained = False
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         # A constant channel has no spread to divide by.
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).clamp(min=1e-3))

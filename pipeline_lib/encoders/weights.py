@@ -50,6 +50,7 @@ def load_pretrained(encoder: Encoder, source: str, *, partial: bool = False) -> 
         trained = config.get("pretrained_cfg", config)
         mean, std = trained.get("mean"), trained.get("std")
     message = load_state(encoder.backbone, state, source, encoder.name, partial=partial)
+    encoder.pretrained = True
     if mean and std:
         encoder.mean.copy_(_to_channels(mean, encoder.channels))
         encoder.std.copy_(_to_channels(std, encoder.channels))

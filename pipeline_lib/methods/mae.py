@@ -23,7 +23,7 @@ class MAE(nn.Module):
     """From a quarter of an image's patches, paint the others.
 
     The encoder must be a vision transformer. Like the authors', it starts from Xavier's weights and keeps
-    sine-cosine positions as they are. Departs from the authors: a smaller decoder.
+    sine-cosine positions as they are, unless it was given weights. Departs from the authors: a smaller decoder.
 
     Raises UserError for other encoders, and for images that are no whole number of patches.
     """
@@ -59,7 +59,9 @@ class MAE(nn.Module):
         unused = nn.Parameter(torch.zeros(1, 1, vit.embed_dim), requires_grad=False)
         # lightly's sine-cosine positions have room for the class token, which not every transformer gives a position.
         positions = "learn" if vit.no_embed_class else "sincos"
-        self.tokens = MaskedVisionTransformerTIMM(vit, unused, pos_embed_initialization=positions)
+        # Given weights must not be drawn anew.
+        start, positions = ("skip", "skip") if encoder.pretrained else ("", positions)
+        self.tokens = MaskedVisionTransformerTIMM(vit, unused, start, pos_embed_initialization=positions)
         self.embed = nn.Linear(vit.embed_dim, decoder_dim)
         self.decoder = MaskedVisionTransformerDecoderTIMM(
             self.num_patches, decoder_dim, decoder_depth, decoder_num_heads, self.num_prefix

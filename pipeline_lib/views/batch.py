@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from pipeline_lib.views.colour import colour_matrix, normalising, recolour
+from pipeline_lib.views.colour import colour_matrix, normalising
 from pipeline_lib.views.draws import uniforms
 from pipeline_lib.views.geometry import random_spans, turn
-from pipeline_lib.views.resample import blurred, resample_height, resample_width, weights
+from pipeline_lib.views.resample import blurred, render, weights
 from pipeline_lib.views.view import View
 
 # Each sample's random numbers: every view draws all of them, so that switching one change on leaves the others alone.
@@ -32,10 +32,10 @@ def make_view(
     draws = uniforms(len(DRAWS), len(images_BCHW))
     on_host = dict(zip(DRAWS, draws, strict=True))
     on_device = dict(zip(DRAWS, draws.to(device, non_blocking=True), strict=True))
-    x = images_BCHW.to(torch.float32, memory_format=torch.contiguous_format)
+    x = images_BCHW
     if view.rotation > 0 or view.shear > 0:
         angle, slant = on_device["angle"] * 2 - 1, on_device["slant"] * 2 - 1
-        x = turn(x, angle * view.rotation, slant * view.shear)
+        x = turn(x.float(), angle * view.rotation, slant * view.shear)
     place = torch.stack([on_device["x"], on_device["y"]])
     start, span = random_spans(on_device["area"], on_device["aspect"], place, view.min_scale, view.max_scale)
     mirrored = on_device["mirrored"] < view.flip
@@ -47,17 +47,18 @@ def make_view(
         sigma = on_device["sigma"][chosen] * (SIGMAS[1] - SIGMAS[0]) + SIGMAS[0]
         columns[chosen], rows[chosen] = blurred(columns[chosen], sigma), blurred(rows[chosen], sigma)
 
-    # Colour and place do not depend on each other, so colour goes where the channels turn to be last.
-    x = resample_width(x, columns)
-    mean_BC = (x.mean(dim=3) @ rows.mean(dim=1)[:, :, None]).squeeze(2)
-    matrix = _random_colour(mean_BC, view, on_device)
-    x = resample_height(recolour(x, normalising(matrix, mean, std)), rows)
-    black, white = -mean / std, (1 - mean) / std
+    def colours(mean_BC: Tensor) -> Tensor:
+        return normalising(_random_colour(mean_BC, view, on_device), mean, std)
+
+    x = render(x, rows, columns, colours)
+    # Whole rows of pixels: to repeat three numbers over the last axis would take a CPU five times as long.
+    black, white = (-mean / std).repeat(side), ((1 - mean) / std).repeat(side)
+    x = x.flatten(2)
     x = torch.clamp(x, black, white, out=x)
     if view.solarize > 0:
-        inverted = (on_device["solarized"] < view.solarize)[:, None, None, None] & (x >= (black + white) / 2)
+        inverted = (on_device["solarized"] < view.solarize)[:, None, None] & (x >= (black + white) / 2)
         x = torch.where(inverted, black + white - x, x)
-    return x.permute(0, 3, 1, 2).to(dtype)
+    return x.view(len(x), side, side, -1).permute(0, 3, 1, 2).to(dtype)
 
 
 def _random_colour(mean_BC: Tensor, view: View, draws: dict[str, Tensor]) -> Tensor:

@@ -5,14 +5,18 @@ bilinear and antialiased as Pillow's: when it shrinks, the triangle of the inter
 Axes: B batch, C channels, H height, W width; h and w those of the view.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline_lib.views.colour import recolour
+
 # Rows of a matrix that are multiplied together on a CPU: they share most of the pixels that they look at.
 BLOCK = 32
-# From this many px on, a CPU multiplies the band of a matrix alone: the rest of it is zero.
-BANDED_FROM = 128
+# From this many px on, a CPU is faster with an image at a time and the band of a matrix alone: the rest of it is zero.
+CROPPED_FROM = 96
 # Four of the largest sigma, either way: beyond it a weight is less than 1/3000 of the largest.
 TAPS = 8
 
@@ -44,34 +48,49 @@ def blurred(matrix_Boi: Tensor, sigma_B: Tensor) -> Tensor:
     return out.div_(out.sum(dim=2, keepdim=True))
 
 
-def resample_width(x_BCHW: Tensor, columns_BwW: Tensor) -> Tensor:
-    """Return ``x @ columns.T`` of float32 images, ``[B, C, H, w]``."""
-    batch, channels, height, width = x_BCHW.shape
-    x = x_BCHW.reshape(batch, channels * height, width)
-    if not _banded(columns_BwW):
-        return torch.bmm(x, columns_BwW.transpose(1, 2)).view(batch, channels, height, -1)
-    out = x.new_empty(batch, channels * height, columns_BwW.shape[1])
-    for i, bands in enumerate(_bands(columns_BwW)):
-        for part, band in bands:
-            torch.mm(x[i, :, band], columns_BwW[i, part, band].T, out=out[i, :, part])
-    return out.view(batch, channels, height, -1)
+def render(x_BCHW: Tensor, rows_BhH: Tensor, columns_BwW: Tensor, colours: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return float32 views ``[B, h, w, C]``: ``rows @ x @ columns.T`` of each channel, recoloured.
+
+    ``x`` is uint8 or float32. ``colours`` maps the mean colours of the views, ``[B, C]``, to the matrices for
+    :func:`~pipeline_lib.views.colour.recolour`. Place and colour do not depend on each other, so colour comes
+    between the two products, where the channels also turn to be last.
+    """
+    render_all = _render_cropped if x_BCHW.device.type == "cpu" and x_BCHW.shape[3] >= CROPPED_FROM else _render_whole
+    return render_all(x_BCHW, rows_BhH, columns_BwW, colours)
 
 
-def resample_height(x_BHwC: Tensor, rows_BhH: Tensor) -> Tensor:
-    """Return ``rows @ x`` of float32 images with the channels last, ``[B, h, w, C]``."""
-    batch, height, width, channels = x_BHwC.shape
-    x = x_BHwC.reshape(batch, height, width * channels)
-    if not _banded(rows_BhH):
-        return torch.bmm(rows_BhH, x).view(batch, -1, width, channels)
-    out = x.new_empty(batch, rows_BhH.shape[1], width * channels)
-    for i, bands in enumerate(_bands(rows_BhH)):
-        for part, band in bands:
-            torch.mm(rows_BhH[i, part, band], x[i, band], out=out[i, part])
-    return out.view(batch, -1, width, channels)
+def _render_whole(x_BCHW: Tensor, rows_BhH: Tensor, columns_BwW: Tensor, colours: Callable[[Tensor], Tensor]) -> Tensor:
+    # Two steps: changing type and layout at once is several times as slow.
+    x = x_BCHW.contiguous().float()
+    across = torch.bmm(x.flatten(1, 2), columns_BwW.transpose(1, 2)).view(*x.shape[:3], -1)
+    mean_BC = (across.mean(dim=3) @ rows_BhH.mean(dim=1)[:, :, None]).squeeze(2)
+    coloured = recolour(across, colours(mean_BC))
+    return torch.bmm(rows_BhH, coloured.flatten(2)).view(*coloured.shape[:1], -1, *coloured.shape[2:])
 
 
-def _banded(matrix: Tensor) -> bool:
-    return matrix.device.type == "cpu" and matrix.shape[2] >= BANDED_FROM
+def _render_cropped(
+    x_BCHW: Tensor, rows_BhH: Tensor, columns_BwW: Tensor, colours: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Render one image after the other, and of each only the part that its matrices use."""
+    channels, size = x_BCHW.shape[1], (rows_BhH.shape[1], columns_BwW.shape[1])
+    row_bands, column_bands = _bands(rows_BhH), _bands(columns_BwW)
+    crops, means = [], []
+    for x_CHW, rows, columns, blocks, down in zip(x_BCHW, rows_BhH, columns_BwW, column_bands, row_bands, strict=True):
+        top, bottom = _extent(down)
+        x = x_CHW[:, top:bottom].contiguous().float().flatten(0, 1)
+        across = x.new_empty(len(x), size[1])
+        for part, band in blocks:
+            torch.mm(x[:, band], columns[part, band].T, out=across[:, part])
+        crops.append(across.view(channels, -1, size[1]))
+        means.append(crops[-1].mean(dim=2) @ rows[:, top:bottom].mean(dim=0))
+    matrices = colours(torch.stack(means))
+    out = rows_BhH.new_empty(len(x_BCHW), *size, channels)
+    for across_CHw, rows, blocks, matrix, view in zip(crops, rows_BhH, row_bands, matrices, out, strict=True):
+        top, _ = _extent(blocks)
+        coloured = recolour(across_CHw[None], matrix[None])[0].flatten(1)
+        for part, band in blocks:
+            torch.mm(rows[part, band], coloured[band.start - top : band.stop - top], out=view[part].flatten(1))
+    return out
 
 
 def _bands(matrix: Tensor) -> list[list[tuple[slice, slice]]]:
@@ -83,3 +102,7 @@ def _bands(matrix: Tensor) -> list[list[tuple[slice, slice]]]:
         [(block, slice(low, high)) for block, low, high in zip(blocks, *bounds, strict=True)]
         for bounds in zip(first, last, strict=True)
     ]
+
+
+def _extent(blocks: list[tuple[slice, slice]]) -> tuple[int, int]:
+    return min(band.start for _, band in blocks), max(band.stop for _, band in blocks)

@@ -12,7 +12,7 @@ from pipeline_lib.views import View, augment, make_view
 from pipeline_lib.views import resample as resampling
 from pipeline_lib.views.colour import colour_matrix, recolour
 from pipeline_lib.views.geometry import random_spans, turn
-from pipeline_lib.views.resample import blurred, resample_height, resample_width, weights
+from pipeline_lib.views.resample import blurred, render, weights
 
 STRONG = View(
     min_scale=0.4,
@@ -47,7 +47,8 @@ def resized(batch: Tensor, start: Tensor, span: Tensor, mirrored: Tensor, size: 
     x = batch.float()
     columns = weights(start[0], span[0], mirrored, x.shape[3], size)
     rows = weights(start[1], span[1], torch.zeros_like(mirrored), x.shape[2], size)
-    return resample_height(resample_width(x, columns).permute(0, 2, 3, 1).contiguous(), rows).permute(0, 3, 1, 2)
+    neutral = torch.eye(x.shape[1], x.shape[1] + 1).expand(len(x), -1, -1)
+    return render(x, rows, columns, lambda _: neutral).permute(0, 3, 1, 2)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
@@ -105,10 +106,10 @@ def test_crops_keep_at_least_the_smallest_area_and_stay_inside_the_image() -> No
     assert (start + span).max() <= 1 + 1e-6
 
 
-@pytest.mark.parametrize(("size", "banded"), [(12, False), (20, False), (40, False), (12, True), (40, True)])
-def test_resizing_is_torchvisions_antialiased(size: int, banded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if banded:
-        monkeypatch.setattr(resampling, "BANDED_FROM", 1)
+@pytest.mark.parametrize(("size", "cropped"), [(12, False), (20, False), (40, False), (12, True), (40, True)])
+def test_resizing_is_torchvisions_antialiased(size: int, cropped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if cropped:
+        monkeypatch.setattr(resampling, "CROPPED_FROM", 1)
         monkeypatch.setattr(resampling, "BLOCK", 7)
     batch = images(4, 3, 31)
     start, span = torch.zeros(2, 4), torch.ones(2, 4)
@@ -197,6 +198,15 @@ def test_colours_stay_in_the_range_of_an_image() -> None:
     view = view_of(images(64), View(jitter=1.0, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2))
     assert view.min() == 0
     assert view.max() == 1
+
+
+def test_an_image_at_a_time_gives_the_views_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    whole = view_of(images(20), STRONG)
+    monkeypatch.setattr(resampling, "CROPPED_FROM", 1)
+    monkeypatch.setattr(resampling, "BLOCK", 7)
+    torch.manual_seed(0)
+    torch.testing.assert_close(view_of(images(20), STRONG), whole, atol=1e-5, rtol=1e-4)
 
 
 def test_user_settings_reach_every_view_but_leave_the_area_of_local_crops() -> None:
