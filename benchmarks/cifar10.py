@@ -49,11 +49,11 @@ CHANGES = {"blur": 0.0, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "
 def read(path: Path, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the images (uint8 ``[N, 32, 32, 3]``) and labels (int64 ``[N]``) of a table."""
     table = pd.read_parquet(path)
-    # Of the whole table, so that a part of it has the same numbers.
-    labels = pd.factorize(table["label"], sort=True)[0].astype(np.int64)
-    table = table.iloc[:limit]
+    # Numbered before a part of it is taken, and mixed, for the table may be in the order of the classes.
+    table["number"] = pd.factorize(table["label"], sort=True)[0]
+    table = table.sample(frac=1, random_state=0).iloc[:limit]
     images = [np.asarray(Image.open(io.BytesIO(cell["bytes"])).convert("RGB")) for cell in table["image"]]
-    return np.stack(images), labels[:limit]
+    return np.stack(images), table["number"].to_numpy(dtype=np.int64)
 
 
 def with_ours(learner: nn.Module, columns: Mapping[str, Any], arguments: argparse.Namespace, probe: Any) -> Any:
