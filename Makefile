@@ -13,7 +13,7 @@ UV_SYSTEM_CERTS ?= true
 export UV_SYSTEM_CERTS
 
 .DEFAULT_GOAL := help
-.PHONY: help run flow ui test lint lock bench clean project
+.PHONY: help run plan flow ui test lint lock bench clean project
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
@@ -22,6 +22,9 @@ run: .venv/.ready project  ## run what is out of date of the pipeline, and print
 	@$(BIN)/python -m tasks.check
 	@$(BIN)/dvc repro
 	@$(BIN)/python -m tasks.verdict
+
+plan: .venv/.ready project  ## list every stage with what will become of it, and why; runs nothing
+	@$(BIN)/python -m flows.plan
 
 flow: .venv/.ready project  ## the same through Prefect: a task a stage, with metrics and the map as artifacts
 	@$(BIN)/python -m flows.transfer

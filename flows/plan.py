@@ -1,5 +1,9 @@
-"""The plan of a run: the stages of dvc.yaml in order, and what will become of each."""
+"""The plan of a run: the stages of dvc.yaml in order, and what will become of each.
 
+``python -m flows.plan`` prints it.
+"""
+
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +15,15 @@ from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.stage import Stage
 
 from pipeline_lib.core.errors import UserError
+from tasks.stage import guarded
 
 DVC_FILE = "dvc.yaml"
+_FIRST = {"will run": "{} runs first", "restored": "{} is restored first"}
 
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage of dvc.yaml, its place in the graph, and whether it is up to date."""
+    """A stage of dvc.yaml, its place in the graph, and what will become of it."""
 
     name: str
     command: str
@@ -26,20 +32,23 @@ class PlannedStage:
     outs: tuple[str, ...]
     metrics: tuple[str, ...]
     meta: Mapping[str, Any]
-    prediction: Literal["cached", "will run"]
+    prediction: Literal["cached", "restored", "will run"]
     reasons: tuple[str, ...]
 
 
 def read_plan() -> tuple[PlannedStage, ...]:
     """Plan a run of the project in the working directory: what comes first stands first.
 
-    "will run" says that something a stage depends on changed, or may change when an earlier stage runs; DVC can
-    still find the result in its cache then, and restore it. Raises UserError where DVC cannot read the project.
+    "restored" says that something a stage depends on changed, but DVC has the result of the very same run in its cache.
+    "will run" also stands where an earlier stage has to run or to be restored first: only then is known whether
+    DVC has the result. Raises UserError where DVC cannot read the project.
     """
     try:
         with Repo() as repo:
             stages = _ordered(repo)
             status = repo.status()
+            changed = [stage for stage, _ in stages if status.get(stage.addressing)]
+            kept = {stage.addressing for stage in changed if _in_run_cache(stage)}
     except NotDvcRepoError:
         raise UserError(
             "this folder is not a DVC repository: run from the root of the project, or 'dvc init'"
@@ -51,7 +60,9 @@ def read_plan() -> tuple[PlannedStage, ...]:
     for stage, upstream in stages:
         _refuse_missing(stage, outs)
         reasons = tuple(_reasons(stage, status.get(stage.addressing, [])))
-        reasons = reasons or tuple(f"{name} runs first" for name in upstream if plan[name].prediction == "will run")
+        before = tuple(_FIRST[plan[name].prediction].format(name) for name in upstream if plan[name].reasons)
+        restored = stage.addressing in kept and not before
+        reasons = reasons or before
         plan[stage.addressing] = PlannedStage(
             name=stage.addressing,
             command=stage.cmd or "",
@@ -60,7 +71,7 @@ def read_plan() -> tuple[PlannedStage, ...]:
             outs=tuple(map(str, stage.outs)),
             metrics=tuple(map(str, stage.metrics)),
             meta=stage.meta or {},
-            prediction="will run" if reasons else "cached",
+            prediction=("restored" if restored else "will run") if reasons else "cached",
             reasons=reasons,
         )
     return tuple(plan.values())
@@ -69,8 +80,10 @@ def read_plan() -> tuple[PlannedStage, ...]:
 def describe(plan: Sequence[PlannedStage]) -> list[str]:
     """Return the plan as lines for a person: a count, then one line a stage with its reasons."""
     width = max((len(stage.name) for stage in plan), default=0)
-    num_cached = sum(stage.prediction == "cached" for stage in plan)
-    lines = [f"plan: {len(plan)} stages, {num_cached} cached, {len(plan) - num_cached} will run"]
+    counts = Counter[str](stage.prediction for stage in plan)
+    kinds = ("cached", "restored", "will run")
+    parts = [f"{counts[kind]} {kind}" for kind in kinds if counts[kind] or kind != "restored"]
+    lines = [f"plan: {len(plan)} stages, {', '.join(parts)}"]
     for stage in plan:
         reasons = f": {', '.join(stage.reasons)}" if stage.reasons else ""
         lines.append(f"  {stage.name:<{width}}  {stage.prediction}{reasons}")
@@ -82,6 +95,20 @@ def _ordered(repo: Repo) -> list[tuple[Stage, tuple[str, ...]]]:
     graph = get_active_graph(repo.index.graph)
     stages = plan_repro(graph, collect_stages(repo, [DVC_FILE]))
     return [(stage, tuple(sorted(above.addressing for above in graph.successors(stage)))) for stage in stages]
+
+
+def _in_run_cache(stage: Stage) -> bool:
+    """Say whether DVC would restore the stage as its dependencies are now."""
+    if not all(Path(str(dep)).exists() for dep in stage.deps):
+        return False
+    # What StageCache.restore does after a change; its dry run does not look at the change.
+    cache = stage.repo.stage_cache
+    try:
+        stage.save_deps()
+        found = cache._load(stage)
+        return bool(found) and bool(cache._create_stage(found, wdir=stage.wdir).outs_cached())
+    except DvcException:
+        return False
 
 
 def _refuse_missing(stage: Stage, outs: set[str]) -> None:
@@ -114,3 +141,7 @@ def _reasons(stage: Stage, status: Sequence[str | Mapping[str, Any]]) -> Iterato
 
 def _verb(change: str) -> str:
     return {"new": "is new", "deleted": "is gone", "not in cache": "is not in DVC's cache"}.get(change, "changed")
+
+
+if __name__ == "__main__":
+    guarded(lambda: print(*describe(read_plan()), sep="\n"))
