@@ -28,7 +28,7 @@ def digits() -> tuple[Tensor, Tensor]:
 @cache
 def cifar10(folder: Path) -> tuple[Tensor, Tensor]:
     images, labels = read(folder / "cifar10/test.parquet", IMAGES)
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels)
+    return torch.from_numpy(images.copy()).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels)
 
 
 class Interrupted(nn.Module):
