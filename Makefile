@@ -13,7 +13,7 @@ UV_SYSTEM_CERTS ?= true
 export UV_SYSTEM_CERTS
 
 .DEFAULT_GOAL := help
-.PHONY: help run plan flow ui test lint lock bench clean project
+.PHONY: help run plan flow ui worker test lint lock bench clean project
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,9 @@ flow: .venv/.ready project  ## the same through Prefect: a task a stage, with me
 
 ui: .venv/.ready project  ## serve the flow and Prefect's UI, and print the address
 	@$(BIN)/python -m flows.serve
+
+worker: .venv/.ready project  ## run a worker in this clone, for the server that PREFECT_API_URL names
+	@$(BIN)/python -m flows.worker
 
 test: .venv/.ready  ## run the tests
 	@$(BIN)/python -m pytest

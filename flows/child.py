@@ -11,10 +11,14 @@ import runpy
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 GRACE_SECONDS = 10
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def start(module: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
@@ -26,28 +30,75 @@ def start(module: str, *arguments: str, **options: Any) -> subprocess.Popen[str]
     return subprocess.Popen(command, env=environment, start_new_session=True, text=True, errors="replace", **options)
 
 
-def stop(child: subprocess.Popen[str]) -> None:
-    """End ``child`` and every process of its session, first politely."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(GRACE_SECONDS)
+def stop(*children: subprocess.Popen[str]) -> None:
+    """End ``children`` and every process of their sessions, all at once and first politely."""
+    # A child gives what it started GRACE_SECONDS to end, and then ends with it.
+    for number, seconds in ((signal.SIGTERM, GRACE_SECONDS + 5), (signal.SIGKILL, GRACE_SECONDS)):
+        for child in children:
+            _signal(child.pid, number)
+        deadline = time.monotonic() + seconds
+        for child in children:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(max(deadline - time.monotonic(), 0))
+
+
+@contextmanager
+def cleared(child: subprocess.Popen[str]) -> Iterator[None]:
+    """End what is left of the session when ``child`` ends before this block, in which its output is read.
+
+    After a ``kill -9`` of DVC, the command that it ran would go on, and hold the output open until it ends.
+    """
+    read = threading.Event()
+
+    def clear() -> None:
+        # Unless someone stops the child, it stays a zombie until its output is read: no one else has its pid.
+        with suppress(ChildProcessError):
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                if not read.wait(1 if number == signal.SIGTERM else GRACE_SECONDS):
+                    _signal(child.pid, number)
+
+    watcher = threading.Thread(target=clear, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        read.set()
+
+
+def _signal(session: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(session, number)
 
 
 def _end_session(number: int, frame: object) -> None:
-    """Pass the end on to what this process started: a stage outlives a killed DVC by itself."""
-    signal.signal(number, signal.SIG_DFL)
+    """Pass the end on to what this process started, which would outlive it, wait for it, and end.
+
+    A stage that does not end politely is killed: whoever would do it from outside may be dead already.
+    """
+    signal.signal(number, signal.SIG_IGN)
     os.killpg(0, number)
+    deadline = time.monotonic() + GRACE_SECONDS
+    try:
+        while time.monotonic() < deadline:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.02)
+    except ChildProcessError:  # there are no more
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    os.killpg(0, signal.SIGKILL)
 
 
 def _main() -> None:
     _, parent, module, *arguments = sys.argv
+    signal.signal(signal.SIGTERM, _end_session)
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 = PR_SET_PDEATHSIG
+        libc = ctypes.CDLL(None)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        # What a shell between this process and a stage started becomes a child of this process when the shell dies.
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
         if os.getppid() != int(parent):
             raise SystemExit(1)
-    signal.signal(signal.SIGTERM, _end_session)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from flows import child
@@ -47,41 +48,65 @@ class StageResult:
 
 
 def run_stage(
-    name: str, on_line: Callable[[str], None], on_progress: Callable[[Mapping[str, Any]], None]
+    name: str,
+    on_line: Callable[[str], None],
+    on_progress: Callable[[Mapping[str, Any]], None],
+    timeout: float | None = None,
+    folder: str | Path = ".",
+    pull: bool = False,
 ) -> StageResult:
-    """Bring the stage ``name`` up to date with DVC, handing on each line and each progress event as it comes."""
+    """Bring the stage ``name`` up to date with DVC, handing on each line and each progress event as it comes.
+
+    After ``timeout`` seconds it is stopped, which is a crash. ``folder`` is the root of the project. With ``pull``
+    a result that DVC's remote has is taken from there.
+    """
     began = time.monotonic()
     # Without --wait-for-lock, a stage that ends while another one holds DVC's lock is lost from dvc.lock.
-    arguments = ("--wait-for-lock", "repro", "--single-item", name)
-    process = child.start("dvc", *arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    arguments = ("--wait-for-lock", "repro", "--single-item", *(["--pull", "--allow-missing"] if pull else []), name)
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = child.start("dvc", *arguments, cwd=folder, **pipes)
+    late = threading.Event()
+
+    def end_late() -> None:
+        late.set()
+        child.stop(process)
+
+    alarm = threading.Timer(timeout or 0, end_late)
     lines: deque[str] = deque(maxlen=100)
     state: Literal["executed", "restored", "cached"] = "executed"
     _running.add(process)
     try:
         if _stopping.is_set():
             raise InterruptedError(f"the run was stopped before {name} began")
-        for line in map(str.rstrip, process.stdout or ()):
-            if line.startswith(PROGRESS):
-                on_progress(json.loads(line))
-                continue
-            if "is cached - skipping run, checking out outputs" in line:
-                state = "restored"
-            elif "didn't change, skipping" in line:
-                state = "cached"
-            if line and not line.startswith(SMALL_TALK):
-                lines.append(line)
-                on_line(line)
+        if timeout is not None:
+            alarm.start()
+        with child.cleared(process):
+            for line in map(str.rstrip, process.stdout or ()):
+                if line.startswith(PROGRESS):
+                    on_progress(json.loads(line))
+                    continue
+                if "is cached - skipping run, checking out outputs" in line:
+                    state = "restored"
+                elif "didn't change, skipping" in line:
+                    state = "cached"
+                if line and not line.startswith(SMALL_TALK):
+                    lines.append(line)
+                    on_line(line)
         exit_code = process.wait()
     except BaseException:
         child.stop(process)
         raise
     finally:
+        alarm.cancel()
         _running.discard(process)
     seconds = time.monotonic() - began
     if exit_code == 0:
         return StageResult(state, seconds, 0)
     if _stopping.is_set():
         return StageResult(state, seconds, exit_code, f"{name} was stopped with the run", "stopped")
+    if late.is_set():
+        sentence = f"{name} took longer than the {timeout:g} s that dvc.yaml gives it under meta.timeout"
+        return StageResult(state, seconds, exit_code, sentence, "crash")
     return _failure(name, list(lines), exit_code, seconds)
 
 
@@ -93,8 +118,7 @@ def supervised() -> Iterator[None]:
         yield
     except BaseException:
         _stopping.set()
-        for process in tuple(_running):
-            child.stop(process)
+        child.stop(*_running)
         raise
 
 

@@ -1,30 +1,62 @@
 """Serve the flow and Prefect's UI on this machine, until Ctrl-C."""
 
 import argparse
+import os
+import subprocess
 from contextlib import suppress
+from pathlib import Path
 
+from prefect import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.types.entrypoint import EntrypointType
 
+from flows import child
 from flows.server import served, ui_address
-from flows.transfer import transfer
+from flows.worker import POOL
+from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.progress import say
 from tasks.stage import guarded
 
 PORT = 4200
+DEPLOYMENTS = Path("prefect.yaml")
 
 
 def main() -> None:
-    """Start the server and wait for runs of the flow that are asked for in the UI, one at a time."""
+    """Start the server, make the deployments of prefect.yaml, and run a worker for them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=PORT, help=f"of the UI, on this machine only (default: {PORT})")
-    port = parser.parse_args().port
+    parser.add_argument(
+        "--nightly", action="store_true", help="also run what is committed, as prefect.yaml schedules it"
+    )
+    chosen = parser.parse_args()
+    if not DEPLOYMENTS.exists():
+        raise UserError(f"{DEPLOYMENTS}, which says what to serve, is missing: get it back with 'git checkout'")
     say("starting Prefect's server")
-    with served(port) as url, temporary_settings({PREFECT_API_URL: url}):
+    with served(chosen.port) as url:
         say(f"Prefect's UI is at {ui_address(url)}\nCtrl-C ends it")
-        transfer.serve(name="here", limit=1, entrypoint_type=EntrypointType.MODULE_PATH, print_starting_message=False)
+        os.environ["PREFECT_API_URL"] = url
+        _deploy("here", *(["nightly"] if chosen.nightly else []))
+        worker = child.start("flows.worker")
+        try:
+            # Ctrl-C is how it is meant to end.
+            with suppress(KeyboardInterrupt):
+                raise SystemExit(f"error: Prefect's worker ended by itself, with exit code {worker.wait()}")
+        finally:
+            child.stop(worker)
+
+
+def _deploy(*names: str) -> None:
+    """Make the deployments ``names`` of prefect.yaml, and the pool that they need."""
+    here = temporary_settings({PREFECT_API_URL: os.environ["PREFECT_API_URL"]})
+    with here, get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+    chosen = [part for name in names for part in ("--name", name)]
+    process = child.start("prefect", "--no-prompt", "deploy", *chosen, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    output, _ = process.communicate()
+    if process.returncode:
+        raise UserError(f"Prefect could not make the deployments of {DEPLOYMENTS}: {' '.join(output.split())}")
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
-        guarded(main)
+    guarded(main)

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from pipeline_lib.core.errors import UserError
+from tasks.meta import DVC_FILE, parse_meta
 from tasks.params import PARAMS_FILE, read_params, read_yaml
-from tasks.stage import DVC_FILE, arguments, guarded, look_up
+from tasks.stage import arguments, guarded, look_up
 
 
 def check() -> None:
@@ -17,7 +18,8 @@ def check() -> None:
                 f"{role}.path in {PARAMS_FILE} is '{spec.path}', which does not exist: "
                 "correct it, or put the images there"
             )
-    for stage in read_yaml(DVC_FILE)["stages"].values():
+    for name, stage in read_yaml(DVC_FILE)["stages"].items():
+        parse_meta(name, stage.get("meta"))
         for key in stage["params"]:
             look_up(key, raw)
     print(f"{PARAMS_FILE} is valid")

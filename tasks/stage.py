@@ -20,13 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.core.compute import keep_freed_memory
 from pipeline_lib.core.errors import UserError, nearest
 from pipeline_lib.core.files import partial_path, publish, remove
-from pipeline_lib.core.ranks import leads
+from tasks.meta import DVC_FILE, refuse_unmet_before
 from tasks.params import PARAMS_FILE, Params, read_params, read_yaml
 
-DVC_FILE = Path("dvc.yaml")
 CHECKPOINTS = Path(".graftline/checkpoints")
 IGNORED = {"__pycache__", ".mypy_cache"}
 
@@ -68,6 +66,9 @@ class Stage:
 
 def main(name: str, body: Callable[[Stage], None]) -> None:
     """Run ``body`` as the stage ``name`` of dvc.yaml and exit: 0 done, 2 a user's mistake, 1 a crash."""
+    # torch takes seconds to import, which those who import this module only for `guarded` need not wait.
+    from pipeline_lib.core.compute import keep_freed_memory
+
     _die_with_parent()
     keep_freed_memory()
     guarded(lambda: run(name, body))
@@ -79,12 +80,15 @@ def run(name: str, body: Callable[[Stage], None]) -> None:
     Its outputs appear together at the end, and only if no dependency or parameter changed meanwhile: DVC
     hashes dependencies after the command and would record the edit as the input of the old result.
     """
+    from pipeline_lib.core.ranks import leads
+
     declaration = read_declaration(name)
     outs = tuple(map(Path, declaration["outs"]))
     if not leads():  # A further process of a distributed training: the first one answers for the stage.
         body(Stage(name, read_params(), fingerprint(signature(declaration)), outs))
         return
     try:
+        refuse_unmet_before(name)
         before = signature(declaration)
         stage = Stage(name, read_params(), fingerprint(before), outs)
         body(stage)

@@ -1,4 +1,6 @@
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +12,9 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
 
-from flows import transfer as flow_module
+from flows import compare
+from flows import stages as stages_module
+from flows import transfer as transfer_module
 from flows.lock import hold
 from flows.transfer import BUSY, LOCK_FILE, transfer
 from tests.flows.conftest import edit, ended, starts, wait_for
@@ -20,28 +24,28 @@ STAGES = ("alone", "start", "left", "right", "join")
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch):
-    monkeypatch.setattr(flow_module, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(stages_module, "RETRY_SECONDS", 0.1)
 
 
 @pytest.fixture
 def spans(monkeypatch):
     """When each stage began and ended."""
     found = {}
-    original = flow_module.run_stage
+    original = stages_module.run_stage
 
-    def timed(name, *others):
+    def timed(name, *others, **options):
         began = time.monotonic()
-        result = original(name, *others)
+        result = original(name, *others, **options)
         found[name] = (began, time.monotonic())
         return result
 
-    monkeypatch.setattr(flow_module, "run_stage", timed)
+    monkeypatch.setattr(stages_module, "run_stage", timed)
     return found
 
 
-def run(api, num_stages=5):
+def run(api, num_stages=5, **parameters):
     """Run the flow; return its state, and the name of the state of each stage, which the server learns a bit later."""
-    state = transfer(return_state=True)
+    state = transfer(**parameters, return_state=True)
     chosen = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
     with get_client(sync_client=True) as client:
 
@@ -76,7 +80,9 @@ def test_a_first_run_leaves_what_dvc_repro_leaves(api, project, finished_templat
 
 
 def test_a_run_with_nothing_to_do_starts_no_process(api, finished, monkeypatch):
-    monkeypatch.setattr(flow_module, "run_stage", lambda *_: pytest.fail("a stage that is up to date was started"))
+    monkeypatch.setattr(
+        stages_module, "run_stage", lambda *_, **__: pytest.fail("a stage that is up to date was started")
+    )
     state, stages = run(api)
     assert state.message == "5 cached"
     assert stages == dict.fromkeys(STAGES, "Cached")
@@ -133,6 +139,104 @@ def test_a_crash_that_passes_is_no_failure(api, finished):
     state, _ = run(api)
     assert state.is_completed()
     assert starts(finished, "left") == 3
+
+
+def add_meta(project, meta):
+    """Give the stage `join` settings."""
+    listed = "    metrics: [metrics/join.json]\n"
+    edit(project, listed, f"{listed}    meta: {meta}\n", "dvc.yaml")
+
+
+def test_a_check_that_fails_stops_only_what_follows(api, finished):
+    edit(finished, "epochs: 1", "epochs: 2")
+    check = "    metrics: [metrics/join.json]\n"
+    edit(
+        finished, check, f"{check}    meta: {{checks: {{metrics/join.json: {{letters: {{min: 1000}}}}}}}}\n", "dvc.yaml"
+    )
+    after = "  after:\n    cmd: touch out/after.txt\n    deps: [out/join.txt]\n    outs: [out/after.txt]\n"
+    edit(finished, "stages:\n", f"stages:\n{after}", "dvc.yaml")
+    for _ in range(2):  # The second time everything is up to date, and what does not hold still does not.
+        state, stages = run(api, num_stages=6)
+        assert state.name == "Blocked"
+        assert "letters in metrics/join.json is " in state.message
+        assert (stages["join"], stages["after"]) == ("Blocked", "Skipped")
+        assert not (finished / "out/after.txt").exists()
+    assert starts(finished, "join") == 2, "a check that fails is not tried again"
+    edit(finished, "min: 1000", "min: 1", "dvc.yaml")
+    _, stages = run(api, num_stages=6)
+    assert stages == {**dict.fromkeys(STAGES, "Cached"), "after": "Completed"}
+
+
+def test_a_stage_that_takes_too_long_is_stopped(api, finished):
+    edit(finished, "title: toy", "title: other")
+    edit(
+        finished,
+        "    metrics: [metrics/join.json]\n",
+        "    metrics: [metrics/join.json]\n    meta: {timeout: 3}\n",
+        "dvc.yaml",
+    )
+    (finished / "told-join").write_text("wait")
+    state, _ = run(api)
+    assert state.name == "Failed"
+    assert state.message == "join took longer than the 3 s that dvc.yaml gives it under meta.timeout"
+    ended([process for process in psutil.process_iter() if process.cmdline()[-2:] == ["toy.py", "join"]])
+
+
+def test_a_setting_of_a_stage_that_is_not_allowed_is_refused(api, finished):
+    edit(finished, "meta: {retries: 1}", "meta: {retries: often}", "dvc.yaml")
+    state, _ = run(api, num_stages=0)
+    assert state.name == "Refused"
+    assert "meta.retries of the stage 'left' is 'often'" in state.message
+
+
+def share(project, remote):
+    command = [sys.executable, "-m", "dvc", "remote", "add", "-q", "-f", "-d", "shared", str(remote)]
+    subprocess.run(command, cwd=project, check=True)
+
+
+def test_a_second_clone_restores_what_the_first_pushed(api, finished, template, tmp_path, monkeypatch):
+    share(finished, tmp_path / "remote")
+    run(api, remote=True)
+    clone = tmp_path / "clone"
+    shutil.copytree(template, clone)
+    share(clone, tmp_path / "remote")
+    monkeypatch.chdir(clone)
+    state, stages = run(api, remote=True)
+    assert state.message == "5 restored"
+    assert stages == dict.fromkeys(STAGES, "Restored")
+    assert outputs(clone) == outputs(finished)
+    assert not any(starts(clone, stage) for stage in STAGES)
+
+
+def test_a_remote_that_fails_is_told_and_stops_nothing(api, finished, tmp_path):
+    (tmp_path / "file").touch()
+    share(finished, tmp_path / "file/remote")
+    edit(finished, "title: toy", "title: other")
+    state, _ = run(api, remote=True)
+    assert state.is_completed()
+    assert state.message.startswith("1 completed, 4 cached; ")
+    assert "the results were not pushed: " in state.message
+
+
+def test_metrics_are_compared_with_those_of_the_last_run(api, finished, monkeypatch):
+    monkeypatch.setattr(transfer_module.deployment, "get_name", lambda: "Night run")
+    events = []
+    monkeypatch.setattr(compare, "emit_event", lambda event, **_: events.append(event))
+    drops = {"metrics/join.json:letters": 0.5}
+    state, _ = run(api, drops=drops)
+    assert state.message == "5 cached", "there is nothing to compare with yet"
+    edit(finished, "title: toy", "title: ''")
+    state, _ = run(api, drops=drops)
+    assert "metrics/join.json:letters went from " in state.message
+    assert events == ["graftline.metrics.dropped"]
+    rows = json.loads(artifacts(state)["metrics-night-run"].data)
+    assert [row["metric"] for row in rows] == ["metrics/join.json:letters"]
+    assert rows[0]["change"] == rows[0]["value"] - rows[0]["last"] < 0
+    state, _ = run(api, drops=drops)
+    assert state.message == "5 cached", "the last run is the one to compare with"
+    state, _ = run(api, drops={"metrics/join.json:leters": 1.0})
+    assert state.name == "Refused"
+    assert "letters" in state.message
 
 
 def test_mistyped_parameters_are_refused_before_anything_runs(api, project):

@@ -1,0 +1,135 @@
+"""A stage as a Prefect task: when it waits, when it is tried again, and the state in which it ends."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from prefect import allow_failure, get_client, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectNotFound
+from prefect.futures import PrefectFuture, wait
+from prefect.states import Cancelled, Completed, Failed
+from prefect.tasks import exponential_backoff
+from prefect.utilities.annotations import quote
+
+from flows.plan import PlannedStage
+from flows.publish import Progress, publish
+from flows.runner import StageResult, run_stage, supervised
+from flows.server import GPU_SLOT
+from pipeline_lib.core.errors import UserError
+from tasks.meta import Meta, parse_meta, unmet
+from tasks.params import Params
+
+CACHED, RESTORED, REFUSED, BLOCKED, SKIPPED, STOPPED = (
+    "Cached", "Restored", "Refused", "Blocked", "Skipped", "Stopped"
+)  # fmt: skip
+# Before the first further try; twice as long before each one after it.
+RETRY_SECONDS = 5.0
+# The server frees the slot of a flow that was killed after so long.
+LEASE_SECONDS = 60
+
+
+def run_stages(plan: Sequence[PlannedStage], params: Params, pull: bool = False) -> dict[str, State]:
+    """Run the stages of ``plan``, in parallel where its graph allows it, and return the state of each by name.
+
+    With ``pull`` a result that DVC's remote has is taken from there. Raises UserError for settings under ``meta`` in
+    dvc.yaml that are not allowed.
+    """
+    metas = {stage.name: parse_meta(stage.name, stage.meta) for stage in plan}
+    if any(metas[stage.name].gpu and stage.prediction != "cached" for stage in plan):
+        _ensure_gpu_slot()
+    futures: dict[str, Any] = {}
+    with supervised():
+        for stage in plan:
+            meta = metas[stage.name]
+            configured = _run_stage.with_options(
+                name=stage.name,
+                task_run_name=stage.name,
+                # One more than wanted, so that it is always _may_pass that says when it is enough: Prefect
+                # logs an empty traceback when it says so itself.
+                retries=meta.retries + 1,
+                retry_delay_seconds=exponential_backoff(RETRY_SECONDS),
+                retry_condition_fn=_may_pass(meta.retries),
+            )
+            above = {name: futures[name] for name in stage.upstream}
+            # Quoted and with failures allowed, so that a stage which cannot run says so and ends.
+            waiting = list(map(allow_failure, above.values()))
+            given = (stage, meta, params, pull, quote(above))
+            futures[stage.name] = configured.submit(*given, wait_for=waiting, return_state=False)
+        wait(list(futures.values()))
+    return {name: future.state for name, future in futures.items()}
+
+
+def sum_up(states: Mapping[str, State]) -> State:
+    """Return the state of the whole run: the first failure in the order of the plan, if there is one."""
+    failures = {name: state for name, state in states.items() if state.is_failed() or state.is_crashed()}
+    if failures:
+        crashes = (state for state in failures.values() if state.name not in (REFUSED, BLOCKED))
+        worst = next(crashes, next(iter(failures.values())))
+        return Failed(name=worst.name, message=worst.message)
+    counts = {kind: sum(state.name == kind for state in states.values()) for kind in ("Completed", RESTORED, CACHED)}
+    return Completed(message=", ".join(f"{count} {kind.lower()}" for kind, count in counts.items() if count))
+
+
+@task(cache_policy=NO_CACHE)
+def _run_stage(
+    stage: PlannedStage, meta: Meta, params: Params, pull: bool, above: Mapping[str, PrefectFuture]
+) -> State:
+    logger = get_run_logger()
+    missing = [name for name, future in above.items() if not future.state.is_completed()]
+    if missing:
+        return Cancelled(name=SKIPPED, message=f"it needs {' and '.join(missing)}, which did not complete")
+    if stage.prediction == "cached":
+        done: State = Completed(name=CACHED, message="nothing that it depends on changed")
+    else:
+        progress = Progress(stage.name, logger.info)
+        with concurrency(GPU_SLOT, occupy=1, lease_duration=LEASE_SECONDS) if meta.gpu else nullcontext():
+            result = run_stage(stage.name, logger.info, progress.show, meta.timeout, pull=pull)
+        if result.failure == "stopped":
+            return Cancelled(name=STOPPED, message=result.error)
+        if result.failure:
+            return Failed(name=REFUSED if result.failure == "mistake" else None, message=result.error)
+        progress.finish()
+        done = _completed(result)
+    _publish(stage, params)
+    try:
+        failed = unmet(stage.name, meta)
+    except UserError as error:
+        return Failed(name=REFUSED, message=str(error))
+    return Failed(name=BLOCKED, message="; ".join(failed)) if failed else done
+
+
+def _completed(result: StageResult) -> State:
+    if result.state == "executed":
+        return Completed(message=f"ran for {result.seconds:.1f} s")
+    if result.state == "restored":
+        return Completed(name=RESTORED, message="DVC had the result of the very same run in its cache")
+    return Completed(name=CACHED, message="what ran before it gave the same results as last time")
+
+
+def _publish(stage: PlannedStage, params: Params) -> None:
+    try:
+        publish(stage, params)
+    except Exception as error:  # the result is there and recorded by DVC: a missing picture of it undoes nothing
+        get_run_logger().warning("%s could not be shown in full: %r", stage.name, error)
+
+
+def _may_pass(retries: int) -> Callable[[Any, TaskRun, State], bool]:
+    """Return a condition: only a crash may pass when it is tried again, and only ``retries`` times."""
+
+    def condition(task: Any, run: TaskRun, state: State) -> bool:
+        return state.name not in (REFUSED, BLOCKED) and run.run_count <= retries
+
+    return condition
+
+
+def _ensure_gpu_slot() -> None:
+    """Make a slot for one stage at a time, unless there is a limit already, perhaps with more slots."""
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_global_concurrency_limit_by_name(GPU_SLOT)
+        except ObjectNotFound:
+            client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=GPU_SLOT, limit=1))

@@ -1,0 +1,42 @@
+"""Run a worker in this clone, until Ctrl-C: it asks Prefect's server for runs, and starts each as a process.
+
+All it needs to know of the server is PREFECT_API_URL, and PREFECT_API_AUTH_STRING where the server asks for it.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import httpx
+
+from pipeline_lib.core.errors import UserError
+from tasks.stage import guarded
+
+POOL = "graftline"
+
+
+def main() -> None:
+    """Become `prefect worker start`, in an environment in which prefect.yaml finds this clone and its Python."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pool", default=POOL, help=f"the work pool whose runs it takes (default: {POOL})")
+    pool = parser.parse_args().pool
+    _refuse_unreachable()
+    os.environ["GRAFTLINE_CLONE"] = str(Path.cwd())
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
+    os.execv(sys.executable, command)  # noqa: S606
+
+
+def _refuse_unreachable() -> None:
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        raise UserError("PREFECT_API_URL is not set: let it name Prefect's server, as in http://host:4200/api")
+    try:
+        httpx.get(f"{url}/health", timeout=30).raise_for_status()
+    except httpx.HTTPError as error:
+        raise UserError(f"no Prefect server answers at {url}, which PREFECT_API_URL names: {error}") from None
+
+
+if __name__ == "__main__":
+    guarded(main)

@@ -1,0 +1,94 @@
+"""What dvc.yaml says of a stage under ``meta``: how the flow runs it, and what must hold of its metrics."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline_lib.core.errors import UserError, nearest
+from pipeline_lib.core.files import read_json
+from tasks.params import read_yaml
+
+DVC_FILE = Path("dvc.yaml")
+
+
+class Bounds(BaseModel):
+    """The least and the most that a metric may be; one of them may be left out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Bounds":
+        if self.min is None and self.max is None:
+            raise ValueError("neither min nor max is given")
+        return self
+
+
+class Meta(BaseModel):
+    """The settings of a stage; further keys are the user's own.
+
+    ``gpu`` takes the GPU slot, ``retries`` is how often a crash is tried again, ``timeout`` is in seconds, and
+    ``checks`` maps a metrics file of the stage to the bounds of its keys.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    gpu: bool = False
+    retries: Annotated[int, Field(ge=0)] = 0
+    timeout: Annotated[float, Field(gt=0)] | None = None
+    checks: dict[str, dict[str, Bounds]] = {}
+
+
+def parse_meta(stage: str, meta: Any) -> Meta:
+    """Return the settings under ``meta`` of a stage; UserError where a value is not allowed."""
+    try:
+        return Meta.model_validate(meta or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, ("meta", *first["loc"])))
+        message = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{DVC_FILE}: {key} of the stage '{stage}' is {first['input']!r}: {message}") from None
+
+
+def unmet(stage: str, meta: Meta) -> list[str]:
+    """Return a sentence for each check of a stage that its metrics do not meet.
+
+    Raises UserError for a check of a metric that is not there.
+    """
+    sentences = []
+    for file, bounds in meta.checks.items():
+        if not Path(file).exists():
+            raise UserError(f"{DVC_FILE}: meta.checks of the stage '{stage}' names {file}, which it does not leave")
+        metrics = read_json(Path(file))
+        for key, bound in bounds.items():
+            if key not in metrics:
+                hint = nearest(key, metrics)
+                raise UserError(f"{DVC_FILE}: meta.checks of '{stage}' names {key}, which is not in {file}{hint}")
+            value = metrics[key]
+            # `not >=`, so that a value which is not a number meets no bound.
+            low = bound.min is not None and not (value is not None and value >= bound.min)
+            high = bound.max is not None and not (value is not None and value <= bound.max)
+            if low or high:
+                side = f"below the least of {bound.min:g}" if low else f"above the most of {bound.max:g}"
+                shown = "null" if value is None else f"{value:.4g}"
+                broken = f"{side} that meta.checks in {DVC_FILE} allows"
+                sentences.append(f"{stage} is blocked: {key} in {file} is {shown}, {broken}")
+    return sentences
+
+
+def refuse_unmet_before(stage: str) -> None:
+    """Raise UserError if a stage whose outputs ``stage`` depends on does not meet its checks."""
+    stages = read_yaml(DVC_FILE).get("stages", {})
+    deps = [Path(str(dep)) for dep in stages[stage].get("deps", [])]
+    for name, other in stages.items():
+        meta = parse_meta(name, other.get("meta"))
+        if not meta.checks or name == stage:
+            continue
+        listed = [out for kind in ("outs", "metrics", "plots") for out in other.get(kind, [])]
+        outs = [Path(next(iter(out)) if isinstance(out, dict) else out) for out in listed]
+        if any(dep.is_relative_to(out) or out.is_relative_to(dep) for dep in deps for out in outs):
+            for sentence in unmet(name, meta):
+                raise UserError(sentence)

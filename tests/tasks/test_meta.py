@@ -1,0 +1,82 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline_lib.core.errors import UserError
+from tasks.meta import parse_meta, refuse_unmet_before, unmet
+
+DVC = """
+stages:
+  first:
+    cmd: "true"
+    outs: [models/first]
+    metrics: [scores.json]
+    meta: {checks: {scores.json: {accuracy: {min: 0.8}, loss: {max: 1}}}}
+  second:
+    cmd: "true"
+    deps: [models/first/weights]
+  third:
+    cmd: "true"
+    deps: [models/other]
+"""
+
+
+@pytest.fixture
+def scores(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.yaml").write_text(DVC)
+    return lambda **values: Path("scores.json").write_text(json.dumps(values))
+
+
+def checks():
+    return parse_meta("first", {"checks": {"scores.json": {"accuracy": {"min": 0.8}, "loss": {"max": 1}}}})
+
+
+def test_checks_that_hold_say_nothing(scores):
+    scores(accuracy=0.8, loss=1)
+    assert unmet("first", checks()) == []
+    refuse_unmet_before("second")
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "loss", "said"),
+    [
+        (0.7, 0, "accuracy in scores.json is 0.7, below the least of 0.8"),
+        (0.9, 2, "loss in scores.json is 2, above the most of 1"),
+        (None, 0, "accuracy in scores.json is null, below"),
+        (float("nan"), 0, "accuracy in scores.json is nan, below"),
+    ],
+)
+def test_a_check_that_fails_is_named_and_stops_what_depends_on_it(scores, accuracy, loss, said):
+    scores(accuracy=accuracy, loss=loss)
+    (sentence,) = unmet("first", checks())
+    assert said in sentence
+    with pytest.raises(UserError, match=r"^first is blocked"):
+        refuse_unmet_before("second")
+    refuse_unmet_before("third")
+    refuse_unmet_before("first")
+
+
+def test_a_check_of_what_is_not_there_is_refused(scores):
+    scores(acuracy=1, loss=0)
+    with pytest.raises(UserError, match=r"accuracy, which is not in scores\.json.*acuracy"):
+        unmet("first", checks())
+    Path("scores.json").unlink()
+    with pytest.raises(UserError, match=r"names scores\.json, which it does not leave"):
+        unmet("first", checks())
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [{"retries": -1}, {"timeout": "soon"}, {"timeout": 0}, {"gpu": "yes"}, {"checks": {"a.json": {"b": {}}}},
+     {"checks": {"a.json": {"b": {"least": 1}}}}],
+)  # fmt: skip
+def test_a_setting_that_is_not_allowed_is_named(meta):
+    with pytest.raises(UserError, match=f"^dvc.yaml: meta.{next(iter(meta))}.* of the stage 'first' is "):
+        parse_meta("first", meta)
+
+
+def test_settings_of_the_user_are_left_alone():
+    assert parse_meta("first", {"owner": "me", "timeout": 7200}).timeout == 7200
+    assert parse_meta("first", None).retries == 0
