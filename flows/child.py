@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -21,13 +21,18 @@ GRACE_SECONDS = 10
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
-def start(module: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-    """Start ``python -m module arguments`` in a session of its own, where Ctrl-C at the terminal does not reach it."""
+def start(
+    module: str, *arguments: str, environment: Mapping[str, str] | None = None, **options: Any
+) -> subprocess.Popen[str]:
+    """Start ``python -m module arguments`` in a session of its own, where Ctrl-C at the terminal does not reach it.
+
+    It has the environment of this process, and what ``environment`` adds.
+    """
     command = [sys.executable, "-m", "flows.child", str(os.getpid()), module, *arguments]
     # The commands in dvc.yaml say `python`: this makes it the one that runs the flow.
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])  # noqa: PTH120
-    environment = {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(command, env=environment, start_new_session=True, text=True, errors="replace", **options)
+    everything = {**os.environ, **(environment or {}), "PATH": path, "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(command, env=everything, start_new_session=True, text=True, errors="replace", **options)
 
 
 def stop(*children: subprocess.Popen[str]) -> None:

@@ -54,17 +54,18 @@ def run_stage(
     timeout: float | None = None,
     folder: str | Path = ".",
     pull: bool = False,
+    environment: Mapping[str, str] | None = None,
 ) -> StageResult:
     """Bring the stage ``name`` up to date with DVC, handing on each line and each progress event as it comes.
 
     After ``timeout`` seconds it is stopped, which is a crash. ``folder`` is the root of the project. With ``pull``
-    a result that DVC's remote has is taken from there.
+    a result that DVC's remote has is taken from there. ``environment`` is added to that of this process.
     """
     began = time.monotonic()
     # Without --wait-for-lock, a stage that ends while another one holds DVC's lock is lost from dvc.lock.
     arguments = ("--wait-for-lock", "repro", "--single-item", *(["--pull", "--allow-missing"] if pull else []), name)
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    process = child.start("dvc", *arguments, cwd=folder, **pipes)
+    process = child.start("dvc", *arguments, cwd=folder, environment=environment, **pipes)
     late = threading.Event()
 
     def end_late() -> None:
@@ -108,6 +109,11 @@ def run_stage(
         sentence = f"{name} took longer than the {timeout:g} s that dvc.yaml gives it under meta.timeout"
         return StageResult(state, seconds, exit_code, sentence, "crash")
     return _failure(name, list(lines), exit_code, seconds)
+
+
+def stopping() -> bool:
+    """Say whether the run is being stopped."""
+    return _stopping.is_set()
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from pipeline_lib.core.progress import say
 
 HOST = "127.0.0.1"
 START_SECONDS = 180
-GPU_SLOT = "gpu"
 
 
 @contextmanager
@@ -60,9 +59,6 @@ def _started(port: int, ui: str) -> Iterator[str]:
         process = child.start("prefect", *arguments, stdout=log, stderr=log)
         try:
             _wait_until_ready(url, process, log_file)
-            # Whoever held the slot when an earlier server died cannot give it back to this one.
-            if home == OWN_HOME:
-                httpx.patch(f"{url}/v2/concurrency_limits/{GPU_SLOT}", json={"active_slots": 0})
             yield url
         finally:
             child.stop(process)

@@ -4,12 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from prefect import allow_failure, get_client, get_run_logger, task
+from prefect import allow_failure, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.concurrency.sync import concurrency
-from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectFuture, wait
 from prefect.states import Cancelled, Completed, Failed
 from prefect.tasks import exponential_backoff
@@ -17,8 +14,8 @@ from prefect.utilities.annotations import quote
 
 from flows.plan import PlannedStage
 from flows.publish import Progress, publish
-from flows.runner import StageResult, run_stage, supervised
-from flows.server import GPU_SLOT
+from flows.runner import StageResult, run_stage, stopping, supervised
+from flows.slot import gpu_slot, num_slots
 from pipeline_lib.core.errors import UserError
 from tasks.meta import Meta, parse_meta, unmet
 from tasks.params import Params
@@ -28,8 +25,6 @@ CACHED, RESTORED, REFUSED, BLOCKED, SKIPPED, STOPPED = (
 )  # fmt: skip
 # Before the first further try; twice as long before each one after it.
 RETRY_SECONDS = 5.0
-# The server frees the slot of a flow that was killed after so long.
-LEASE_SECONDS = 60
 
 
 def run_stages(plan: Sequence[PlannedStage], params: Params, pull: bool = False) -> dict[str, State]:
@@ -39,8 +34,7 @@ def run_stages(plan: Sequence[PlannedStage], params: Params, pull: bool = False)
     dvc.yaml that are not allowed.
     """
     metas = {stage.name: parse_meta(stage.name, stage.meta) for stage in plan}
-    if any(metas[stage.name].gpu and stage.prediction != "cached" for stage in plan):
-        _ensure_gpu_slot()
+    num_slots()  # refused before anything runs
     futures: dict[str, Any] = {}
     with supervised():
         for stage in plan:
@@ -86,8 +80,12 @@ def _run_stage(
         done: State = Completed(name=CACHED, message="nothing that it depends on changed")
     else:
         progress = Progress(stage.name, logger.info)
-        with concurrency(GPU_SLOT, occupy=1, lease_duration=LEASE_SECONDS) if meta.gpu else nullcontext():
-            result = run_stage(stage.name, logger.info, progress.show, meta.timeout, pull=pull)
+
+        def wait_told() -> None:
+            logger.info("%s waits for a GPU: every slot of this machine is taken", stage.name)
+
+        with gpu_slot(stopping, wait_told) if meta.gpu else nullcontext() as environment:
+            result = run_stage(stage.name, logger.info, progress.show, meta.timeout, pull=pull, environment=environment)
         if result.failure == "stopped":
             return Cancelled(name=STOPPED, message=result.error)
         if result.failure:
@@ -124,12 +122,3 @@ def _may_pass(retries: int) -> Callable[[Any, TaskRun, State], bool]:
         return state.name not in (REFUSED, BLOCKED) and run.run_count <= retries
 
     return condition
-
-
-def _ensure_gpu_slot() -> None:
-    """Make a slot for one stage at a time, unless there is a limit already, perhaps with more slots."""
-    with get_client(sync_client=True) as client:
-        try:
-            client.read_global_concurrency_limit_by_name(GPU_SLOT)
-        except ObjectNotFound:
-            client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=GPU_SLOT, limit=1))
