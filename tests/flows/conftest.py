@@ -63,6 +63,7 @@ def template(tmp_path_factory) -> Path:
     (project / "params.yaml").write_text(PARAMS)
     (project / "dvc.yaml").write_text(DVC)
     (project / ".dvcignore").write_text("starts-*\ntold-*\n")
+    (project / ".gitignore").write_text("starts-*\ntold-*\n.graftline/\n")
     subprocess.run(["git", "init", "-q", "."], cwd=project, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=project, check=True)
     subprocess.run(["git", "add", "-A"], cwd=project, check=True)

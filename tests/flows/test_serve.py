@@ -1,4 +1,5 @@
 import socket
+import subprocess
 
 import httpx
 import psutil
@@ -28,11 +29,41 @@ def test_the_schedule_of_prefect_yaml_makes_runs(client):
     assert wait_for(lambda: client.post("/flow_runs/filter", json=chosen).json(), 60)
 
 
-def test_a_run_can_be_started_from_the_ui(client):
-    path = f"/deployments/{deployment(client, 'here')['id']}/create_flow_run"
+def run(client, name):
+    """Ask for a run of the deployment ``name``, as the UI does, and wait until it is complete."""
+    path = f"/deployments/{deployment(client, name)['id']}/create_flow_run"
     # The server answers 503 while its database is busy, and asks to be asked again.
-    run = wait_for(lambda: (answer := client.post(path, json={})).is_success and answer.json(), 30)
-    wait_for(lambda: client.get(f"/flow_runs/{run['id']}").json().get("state_type") == "COMPLETED", 90)
+    made = wait_for(lambda: (answer := client.post(path, json={})).is_success and answer.json(), 30)
+
+    def ended():
+        found = client.get(f"/flow_runs/{made['id']}").json()
+        return found.get("state_type") in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") and found
+
+    found = wait_for(ended, 120)
+    assert found["state_type"] == "COMPLETED", found["state"]["message"]
+    return found
+
+
+def test_a_run_can_be_started_from_the_ui(client):
+    assert run(client, "here")["state"]["message"] == "5 cached"
+
+
+def test_a_nightly_run_is_of_what_is_committed(client, served):
+    _, project, _ = served
+    params = project / "params.yaml"
+    before = params.read_text()
+    params.write_text("an edit that nobody could run")
+    try:
+        found = run(client, "nightly")
+    finally:
+        params.write_text(before)
+    assert found["state"]["message"] == "5 restored"
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project, capture_output=True, text=True, check=True)
+    recorded = next(tag for tag in found["tags"] if commit.stdout.startswith(tag))
+    assert found["name"].endswith(recorded), "without +edits"
+    worktree = project / ".graftline/worktrees/nightly"
+    assert (worktree / "out/join.txt").read_bytes() == (project / "out/join.txt").read_bytes()
+    assert not list(worktree.glob("starts-*")), "nothing was executed"
 
 
 def test_the_ui_is_served_on_this_machine_only(served):
