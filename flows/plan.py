@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dvc.exceptions import DvcException, NotDvcRepoError
-from dvc.repo import Repo
-from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+from dvc.repo import Repo, lock_repo
+from dvc.repo.reproduce import get_active_graph, plan_repro
 from dvc.stage import Stage
 
 from pipeline_lib.core.errors import UserError
@@ -44,7 +44,8 @@ def read_plan() -> tuple[PlannedStage, ...]:
     DVC has the result. Raises UserError where DVC cannot read the project.
     """
     try:
-        with Repo() as repo:
+        # One lock for all of it: DVC reads the project anew in every lock.
+        with Repo() as repo, lock_repo(repo):
             stages = _ordered(repo)
             status = repo.status()
             changed = [stage for stage, _ in stages if status.get(stage.addressing)]
@@ -55,10 +56,11 @@ def read_plan() -> tuple[PlannedStage, ...]:
         ) from None
     except DvcException as error:
         raise UserError(f"DVC cannot plan the run: {' '.join(str(error).split())}") from None
-    outs = {str(out) for stage, _ in stages for out in stage.outs}
+    outs = {Path(str(out)) for stage, _ in stages for out in stage.outs}
+    made = {*outs, *(folder for out in outs for folder in out.parents)}
     plan: dict[str, PlannedStage] = {}
     for stage, upstream in stages:
-        _refuse_missing(stage, outs)
+        _refuse_missing(stage, outs, made)
         reasons = tuple(_reasons(stage, status.get(stage.addressing, [])))
         before = tuple(_FIRST[plan[name].prediction].format(name) for name in upstream if plan[name].reasons)
         restored = stage.addressing in kept and not before
@@ -93,7 +95,7 @@ def describe(plan: Sequence[PlannedStage]) -> list[str]:
 def _ordered(repo: Repo) -> list[tuple[Stage, tuple[str, ...]]]:
     """Return the stages that ``dvc repro`` goes through, in its order, each with the names of its upstream stages."""
     graph = get_active_graph(repo.index.graph)
-    stages = plan_repro(graph, collect_stages(repo, [DVC_FILE]))
+    stages = plan_repro(graph, [stage for stage in repo.index.stages if stage.relpath == DVC_FILE])
     return [(stage, tuple(sorted(above.addressing for above in graph.successors(stage)))) for stage in stages]
 
 
@@ -111,11 +113,13 @@ def _in_run_cache(stage: Stage) -> bool:
         return False
 
 
-def _refuse_missing(stage: Stage, outs: set[str]) -> None:
-    """Raise UserError for a dependency that is not there and that no stage makes."""
-    for path in map(str, () if stage.frozen else stage.deps):
-        made = any(Path(path).is_relative_to(out) or Path(out).is_relative_to(path) for out in outs)
-        if not made and not Path(path).exists():
+def _refuse_missing(stage: Stage, outs: set[Path], made: set[Path]) -> None:
+    """Raise UserError for a dependency that is not there and that no stage makes.
+
+    ``made`` are the outputs of all stages and the folders that they are in.
+    """
+    for path in map(Path, map(str, () if stage.frozen else stage.deps)):
+        if path not in made and outs.isdisjoint(path.parents) and not path.exists():
             raise UserError(
                 f"{path} is missing, which {DVC_FILE} lists as a dependency of '{stage.addressing}': "
                 f"put it there or name another"

@@ -16,6 +16,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from flows.kept import kept_map
 from flows.plan import PlannedStage
 from pipeline_lib.core.files import read_json
 from tasks.params import Params
@@ -89,9 +90,7 @@ def _publish_verdict(path: Path, params: Params) -> None:
 
 
 def _publish_map(path: Path, params: Params) -> None:
-    from flows.picture import draw_map  # not at the top: pandas and Pillow are slow to import
-
-    picture = draw_map(path, Path("data/target"), params.primary)
+    picture = kept_map(path, Path("data/target"), params.primary)
     url = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
     create_image_artifact(url, key="map", description=f"The target's images by UMAP, coloured by {params.primary}")
 

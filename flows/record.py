@@ -7,11 +7,13 @@ from dvc.repo import Repo
 from dvc.utils.serialize import load_yaml, modify_yaml
 
 LOCK_FILE = Path("dvc.lock")
+# dvc.lock as it was before the run; it stays until a run has recorded every stage, and is empty if there was none.
+BEFORE = Path(".graftline/dvc.lock")
 
 
-def recorded_stages() -> list[str]:
-    """Return the names of the stages in dvc.lock, in its order."""
-    return list(load_yaml(str(LOCK_FILE)).get("stages", {})) if LOCK_FILE.exists() else []
+def recorded_stages(file: Path = LOCK_FILE) -> list[str]:
+    """Return the names of the stages in dvc.lock, or in the copy ``file`` of it, in its order."""
+    return list(load_yaml(str(file)).get("stages", {})) if file.exists() else []
 
 
 def keep_order(before: Sequence[str], planned: Sequence[str]) -> None:
@@ -26,3 +28,5 @@ def keep_order(before: Sequence[str], planned: Sequence[str]) -> None:
         with Repo() as repo, repo.lock, modify_yaml(str(LOCK_FILE)) as lock:
             stages = dict(lock["stages"])
             lock["stages"] = {name: stages[name] for name in wanted}
+    if set(planned) <= set(wanted):  # Otherwise the next run records the rest, in this order too.
+        BEFORE.unlink(missing_ok=True)

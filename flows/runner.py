@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows import child
+from tasks.stage import BYTES_LEFT, CHECKPOINTS, FINISHED, KEEP
 
 USER_MISTAKE = 2
 PROGRESS = '{"event": "progress"'
@@ -26,6 +28,9 @@ SMALL_TALK = (
     "Updating lock",
     "\t",
 )
+
+# What programs, and DVC, say when there is no space left.
+FULL = ("No space left on device", "Disk quota exceeded")
 
 _running: set[subprocess.Popen[str]] = set()
 _stopping = threading.Event()
@@ -55,17 +60,21 @@ def run_stage(
     folder: str | Path = ".",
     pull: bool = False,
     environment: Mapping[str, str] | None = None,
+    with_upstream: bool = False,
 ) -> StageResult:
     """Bring the stage ``name`` up to date with DVC, handing on each line and each progress event as it comes.
 
     After ``timeout`` seconds it is stopped, which is a crash. ``folder`` is the root of the project. With ``pull``
-    a result that DVC's remote has is taken from there. ``environment`` is added to that of this process.
+    a result that DVC's remote has is taken from there. ``environment`` is added to that of this process. With
+    ``with_upstream`` the stages before it are brought up to date first.
     """
     began = time.monotonic()
     # Without --wait-for-lock, a stage that ends while another one holds DVC's lock is lost from dvc.lock.
-    arguments = ("--wait-for-lock", "repro", "--single-item", *(["--pull", "--allow-missing"] if pull else []), name)
+    scope = () if with_upstream else ("--single-item",)
+    share = ("--pull", "--allow-missing") if pull else ()
+    arguments = ("--wait-for-lock", "repro", *scope, *share, name)
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    process = child.start("dvc", *arguments, cwd=folder, environment=environment, **pipes)
+    process = child.start("dvc", *arguments, cwd=folder, environment={KEEP: "1", **(environment or {})}, **pipes)
     late = threading.Event()
 
     def end_late() -> None:
@@ -102,13 +111,15 @@ def run_stage(
         _running.discard(process)
     seconds = time.monotonic() - began
     if exit_code == 0:
+        for file in Path(folder, CHECKPOINTS).glob(f"{'*' if with_upstream else name}/*/{FINISHED}"):
+            shutil.rmtree(file.parent, ignore_errors=True)
         return StageResult(state, seconds, 0)
     if _stopping.is_set():
         return StageResult(state, seconds, exit_code, f"{name} was stopped with the run", "stopped")
     if late.is_set():
         sentence = f"{name} took longer than the {timeout:g} s that dvc.yaml gives it under meta.timeout"
         return StageResult(state, seconds, exit_code, sentence, "crash")
-    return _failure(name, list(lines), exit_code, seconds)
+    return _failure(name, list(lines), exit_code, seconds, Path(folder).resolve())
 
 
 def stopping() -> bool:
@@ -128,7 +139,7 @@ def supervised() -> Iterator[None]:
         raise
 
 
-def _failure(name: str, lines: list[str], dvc_code: int, seconds: float) -> StageResult:
+def _failure(name: str, lines: list[str], dvc_code: int, seconds: float, folder: Path) -> StageResult:
     """Make a result of the output of a stage that failed: DVC's last words say whether its command did."""
     said = next((line for line in reversed(lines) if line.startswith("ERROR: ")), "")
     before = lines[: lines.index(said)] if said else lines
@@ -136,6 +147,14 @@ def _failure(name: str, lines: list[str], dvc_code: int, seconds: float) -> Stag
         sentence = f"another DVC process works on {busy[1]}, which '{name}' needs: wait for it to end, then run again"
         return StageResult("executed", seconds, dvc_code, sentence, "mistake")
     ended = re.search(r"exited with (-?\d+)$", said)
+    refused = ended is not None and int(ended[1]) == USER_MISTAKE
+    full = shutil.disk_usage(folder).free < BYTES_LEFT or any(text in line for line in lines for text in FULL)
+    if full and not refused:  # in which case the stage says so itself
+        sentence = f"the disk of {folder} is full: free some space and run again, and '{name}' goes on"
+        return StageResult("executed", seconds, dvc_code, sentence, "mistake")
+    if not ended and dvc_code < 0:
+        sentence = f"DVC was killed by {signal.Signals(-dvc_code).name} while it worked on '{name}'"
+        return StageResult("executed", seconds, dvc_code, sentence, "crash")
     if not ended:
         reason = said.removeprefix("ERROR: ").removeprefix(f"failed to reproduce '{name}': ")
         sentence = f"DVC could not run '{name}': {reason or f'it ended with exit code {dvc_code} and no message'}"
@@ -145,6 +164,9 @@ def _failure(name: str, lines: list[str], dvc_code: int, seconds: float) -> Stag
         told = [line.removeprefix("error: ") for line in before if line.startswith("error: ")]
         sentence = (told or before or [f"{name} refused its input"])[-1]
         return StageResult("executed", seconds, code, sentence, "mistake")
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"crashed with exit code {code}"
-    last = "" if code < 0 or not before else f": {before[-1]}"
+    # A shell, and a stage that cleans up behind itself, end with 128 and the number of the signal.
+    number = -code if code < 0 else code - 128
+    killed = code < 0 or number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+    how = f"was killed by {signal.Signals(number).name}" if killed else f"crashed with exit code {code}"
+    last = "" if killed or not before else f": {before[-1]}"
     return StageResult("executed", seconds, code, f"{name} {how}{last}", "crash")

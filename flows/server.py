@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -21,7 +22,15 @@ START_SECONDS = 180
 
 @contextmanager
 def api() -> Iterator[str]:
-    """Yield the address of a Prefect API: the user's, that of this project's UI, or of a server for this run only."""
+    """Yield the address of a Prefect API: the user's, that of this project's UI, or of a server for this run only.
+
+    The user's is the one in PREFECT_API_URL, if it answers.
+    """
+    given = os.environ.get("PREFECT_API_URL")
+    if given and not answers(given):
+        say(f"Prefect's server at {given} does not answer: this project's own server records this run instead")
+        del os.environ["PREFECT_API_URL"]
+        os.environ.setdefault("PREFECT_HOME", str(OWN_HOME))
     known = os.environ.get("PREFECT_API_URL") or _served()
     if known:
         yield known
@@ -43,6 +52,19 @@ def served(port: int) -> Iterator[str]:
             yield url
 
 
+def answers(url: str) -> bool:
+    """Say whether a Prefect API answers at ``url`` within 5 s."""
+    try:
+        return _client().get(f"{url}/health").status_code == httpx.codes.OK
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+
+
+@cache
+def _client() -> httpx.Client:
+    return httpx.Client(timeout=5)
+
+
 def ui_address(url: str | None) -> str:
     """Return the address of the UI that belongs to the API at ``url``."""
     return (url or "an address that it is about to tell").removesuffix("/api")
@@ -52,6 +74,7 @@ def ui_address(url: str | None) -> str:
 def _started(port: int, ui: str) -> Iterator[str]:
     """Run a server as a child that ends with this block, and with this process at the latest."""
     home = _home()
+    home.mkdir(parents=True, exist_ok=True)
     log_file = home / "server.log"
     url = f"http://{HOST}:{port}/api"
     with log_file.open("w") as log:
@@ -68,11 +91,9 @@ def _wait_until_ready(url: str, process: subprocess.Popen[str], log_file: Path) 
     """Wait until the server answers; the first start writes its database and takes longest."""
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{url}/health", timeout=5).status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
+        if answers(url):
+            return
+        time.sleep(0.1)
     raise RuntimeError(f"Prefect's server did not start: {log_file} says why")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from prefect import allow_failure, get_run_logger, task
@@ -12,6 +13,7 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect.tasks import exponential_backoff
 from prefect.utilities.annotations import quote
 
+from flows.lost import told
 from flows.plan import PlannedStage
 from flows.publish import Progress, publish
 from flows.runner import StageResult, run_stage, stopping, supervised
@@ -42,11 +44,7 @@ def run_stages(plan: Sequence[PlannedStage], params: Params, pull: bool = False)
             configured = _run_stage.with_options(
                 name=stage.name,
                 task_run_name=stage.name,
-                # One more than wanted, so that it is always _may_pass that says when it is enough: Prefect
-                # logs an empty traceback when it says so itself.
-                retries=meta.retries + 1,
-                retry_delay_seconds=exponential_backoff(RETRY_SECONDS),
-                retry_condition_fn=_may_pass(meta.retries),
+                **retrying(meta.retries),
             )
             above = {name: futures[name] for name in stage.upstream}
             # Quoted and with failures allowed, so that a stage which cannot run says so and ends.
@@ -85,12 +83,13 @@ def _run_stage(
             logger.info("%s waits for a GPU: every slot of this machine is taken", stage.name)
 
         with gpu_slot(stopping, wait_told) if meta.gpu else nullcontext() as environment:
-            result = run_stage(stage.name, logger.info, progress.show, meta.timeout, pull=pull, environment=environment)
+            show = partial(_show, progress)
+            result = run_stage(stage.name, logger.info, show, meta.timeout, pull=pull, environment=environment)
         if result.failure == "stopped":
             return Cancelled(name=STOPPED, message=result.error)
         if result.failure:
             return Failed(name=REFUSED if result.failure == "mistake" else None, message=result.error)
-        progress.finish()
+        told(progress.finish)
         done = _completed(result)
     _publish(stage, params)
     try:
@@ -108,11 +107,26 @@ def _completed(result: StageResult) -> State:
     return Completed(name=CACHED, message="what ran before it gave the same results as last time")
 
 
+def _show(progress: Progress, event: Mapping[str, Any]) -> None:
+    told(lambda: progress.show(event))
+
+
 def _publish(stage: PlannedStage, params: Params) -> None:
     try:
-        publish(stage, params)
+        told(lambda: publish(stage, params))
     except Exception as error:  # the result is there and recorded by DVC: a missing picture of it undoes nothing
         get_run_logger().warning("%s could not be shown in full: %r", stage.name, error)
+
+
+def retrying(retries: int) -> dict[str, Any]:
+    """Return the options of a task that is tried again after a crash, up to ``retries`` times, ever later."""
+    return {
+        # One more than wanted, so that it is always _may_pass that says when it is enough: Prefect logs an empty
+        # traceback when it says so itself.
+        "retries": retries + 1,
+        "retry_delay_seconds": exponential_backoff(RETRY_SECONDS),
+        "retry_condition_fn": _may_pass(retries),
+    }
 
 
 def _may_pass(retries: int) -> Callable[[Any, TaskRun, State], bool]:

@@ -1,6 +1,7 @@
 """The flow: every stage of dvc.yaml as a Prefect task, in parallel where the graph allows it."""
 
 import argparse
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,13 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Failed
 
 from flows.compare import publish_comparison
+from flows.killed import named
 from flows.lock import hold
+from flows.lost import is_lost, keep, leave, outcome, told
+from flows.mend import mend
 from flows.plan import PlannedStage, describe, read_plan
 from flows.publish import publish_plan
-from flows.record import keep_order, recorded_stages
+from flows.record import BEFORE, keep_order, recorded_stages
 from flows.remote import fetch, push, remote_name
 from flows.server import api
 from flows.stages import BLOCKED, REFUSED, run_stages, sum_up
@@ -40,27 +44,29 @@ def transfer(remote: bool = False, drops: dict[str, float] | None = None) -> Sta
     a check, or Refused with what the user has to mend.
     """
     try:
-        with hold(LOCK_FILE, BUSY):
+        with hold(LOCK_FILE, BUSY) as file, named(file, UUID(flow_run.get_id())):
+            for sentence in mend():
+                get_run_logger().warning(sentence)
             params = read_params()
             remote = remote and _has_remote()
             notes = [fetch(get_run_logger().info)] if remote else []
             plan = read_plan()
-            _name_run(params)
+            told(lambda: _name_run(params))
             state = _run(plan, params, remote)
             if state.is_completed():
-                notes += _compare(plan, drops or {})
+                notes += told(lambda: _compare(plan, drops or {})) or []
                 notes += [push(get_run_logger().info)] if remote else []
-            return _with_notes(state, notes)
+            return keep(_with_notes(state, notes))
     except UserError as error:
-        return Failed(name=REFUSED, message=str(error))
+        return keep(Failed(name=REFUSED, message=str(error)))
 
 
 def _run(plan: tuple[PlannedStage, ...], params: Params, pull: bool) -> State:
     logger = get_run_logger()
     for line in describe(plan):
         logger.info(line)
-    publish_plan(plan)
-    recorded = recorded_stages()
+    told(lambda: publish_plan(plan))
+    recorded = recorded_stages(BEFORE)
     states = run_stages(plan, params, pull)
     keep_order(recorded, list(states))
     return sum_up(states)
@@ -100,12 +106,15 @@ def _name_run(params: Params) -> None:
 
 def deliver() -> None:
     """Send what is still on its way to the server, which may end with this run."""
+    if is_lost():
+        return
     EventsWorker.drain_all()
     APILogWorker.drain_all()
 
 
 def main() -> None:
     """Run the flow once: exit code 0 done, 2 a user's mistake or an unmet check, 1 a crash."""
+    gc.freeze()  # what is imported stays, so that Python need not search it again and again
     parser = argparse.ArgumentParser(description="Run the pipeline once through Prefect.")
     parser.add_argument("--remote", action="store_true", help="share results through DVC's default remote")
     remote = parser.parse_args().remote
@@ -113,9 +122,10 @@ def main() -> None:
         read_params()  # no server is started for a typo
     with api() as url, temporary_settings({PREFECT_API_URL: url}):
         try:
-            state = transfer(remote, return_state=True)
+            state = outcome(lambda: transfer(remote, return_state=True))
         finally:
             deliver()
+            gc.freeze()  # Python would search all of it once more at its end
     if state.name in (REFUSED, BLOCKED):
         raise UserError(str(state.message))
     if not state.is_completed():
@@ -127,3 +137,9 @@ if __name__ == "__main__":
         guarded(main)
     except KeyboardInterrupt:
         sys.exit(130)
+    except SystemExit as end:
+        if is_lost():
+            leave(end.code)
+        raise
+    if is_lost():
+        leave(0)

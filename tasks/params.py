@@ -2,6 +2,7 @@
 
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -260,7 +261,11 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
 
     Raises UserError naming the file, the key's path, the value, what is allowed and the nearest name.
     """
-    raw = read_yaml(path)
+    return check_params(read_yaml(path), path)
+
+
+def check_params(raw: Mapping[str, Any], path: Path = PARAMS_FILE) -> Params:
+    """Check what ``path`` holds, as :func:`read_params`."""
     try:
         return Params.model_validate(raw)
     except ValidationError as error:

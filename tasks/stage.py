@@ -26,6 +26,10 @@ from tasks.meta import DVC_FILE, refuse_unmet_before
 from tasks.params import PARAMS_FILE, Params, read_params, read_yaml
 
 CHECKPOINTS = Path(".graftline/checkpoints")
+BYTES_LEFT = 2**20  # a disk with less than this is full
+# With this variable set, whoever set it removes a finished stage's checkpoints, in which is this file, when DVC has
+# recorded its outputs: DVC, if killed before, removes the outputs and runs the stage again.
+KEEP, FINISHED = "GRAFTLINE_KEEP_CHECKPOINTS", "finished"
 IGNORED = {"__pycache__", ".mypy_cache"}
 
 
@@ -94,12 +98,21 @@ def run(name: str, body: Callable[[Stage], None]) -> None:
         body(stage)
         _refuse_edits(name, before, signature(read_declaration(name), before))
         stage.publish()
-    except BaseException:
+    except BaseException as error:
+        full = isinstance(error, Exception) and _is_disk_full(error)
         for out in outs:
             remove(partial_path(out))
         _restore(outs)
+        if full:
+            where = Path.cwd()
+            raise UserError(
+                f"the disk of {where} is full: free some space and run again, and '{name}' goes on"
+            ) from error
         raise
-    shutil.rmtree(stage.checkpoints, ignore_errors=True)
+    if KEEP in os.environ and stage.checkpoints.exists():
+        (stage.checkpoints / FINISHED).touch()
+    else:
+        shutil.rmtree(stage.checkpoints, ignore_errors=True)
 
 
 def guarded(action: Callable[[], None]) -> None:
@@ -188,6 +201,11 @@ def _refuse_edits(name: str, before: Mapping[str, tuple[Any, str]], after: Mappi
             f"{', '.join(changed[:3])}{f' and {len(changed) - 3} more' if len(changed) > 3 else ''} changed "
             f"while '{name}' was running, so its result belongs to neither version: run it again"
         )
+
+
+def _is_disk_full(error: Exception) -> bool:
+    """Say whether ``error`` is for want of space: not every library passes on why it could not write."""
+    return "No space left on device" in str(error) or shutil.disk_usage(Path.cwd()).free < BYTES_LEFT
 
 
 def _restore(outs: tuple[Path, ...]) -> None:
