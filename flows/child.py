@@ -94,14 +94,19 @@ def _end_session(number: int, frame: object) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
+def die_with_parent() -> None:
+    """Ask Linux to send this process SIGTERM when the one that started it dies, however that happens."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _main() -> None:
     _, parent, module, *arguments = sys.argv
     signal.signal(signal.SIGTERM, _end_session)
     if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        die_with_parent()
         # What a shell between this process and a stage started becomes a child of this process when the shell dies.
-        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
         if os.getppid() != int(parent):
             raise SystemExit(1)
     sys.argv = [module, *arguments]

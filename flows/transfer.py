@@ -15,6 +15,7 @@ from prefect.runtime import deployment, flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Failed
 
+from flows import child
 from flows.compare import publish_comparison
 from flows.killed import named
 from flows.lock import hold
@@ -43,6 +44,8 @@ def transfer(remote: bool = False, drops: dict[str, float] | None = None) -> Sta
     the same deployment; more is an event. Ends Completed, Failed with a sentence on the stage that crashed, Blocked by
     a check, or Refused with what the user has to mend.
     """
+    if deployment.get_id():
+        child.die_with_parent()  # a worker that is killed leaves no run behind
     try:
         with hold(LOCK_FILE, BUSY) as file, named(file, UUID(flow_run.get_id())):
             for sentence in mend():
