@@ -56,10 +56,10 @@ def with_values(text: str, combination: Combination) -> str:
 
     Raises UserError for a key that does not exist or a value that is not allowed, as a stage would.
     """
-    yaml = YAML()
-    yaml.width = 4096
-    yaml.preserve_quotes = True
-    raw = yaml.load(text)
+    editor = YAML()  # keeps comments
+    editor.width = 4096
+    editor.preserve_quotes = True
+    raw = editor.load(text)
     for key, value in combination.items():
         *blocks, last = key.split(".")
         place = raw
@@ -68,8 +68,8 @@ def with_values(text: str, combination: Combination) -> str:
         if not isinstance(place, dict):
             raise UserError(f"{PARAMS_FILE} has no key '{key}': '{'.'.join(blocks)}' holds no further keys")
         place[last] = value
-    check_params(YAML(typ="safe", pure=True).load(_dump(yaml, raw)))
-    return _dump(yaml, raw)
+    check_params(YAML(typ="safe", pure=True).load(_dump(editor, raw)))
+    return _dump(editor, raw)
 
 
 def label(combination: Combination) -> str:
@@ -113,7 +113,7 @@ def _reads(declaration: Mapping[str, Any], key: str) -> bool:
     return any(f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.") for name in [*named, *interpolated])
 
 
-def _dump(yaml: YAML, raw: Any) -> str:
+def _dump(editor: YAML, raw: Any) -> str:
     stream = io.StringIO()
-    yaml.dump(raw, stream)
+    editor.dump(raw, stream)
     return stream.getvalue()

@@ -12,12 +12,12 @@ from prefect import flow, get_client, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.futures import wait
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from flows import child
 from flows.combinations import share, with_values
+from flows.order import run_in_order
 from flows.plan import PlannedStage, read_plan
 from flows.runner import run_stage, stopping, supervised
 from flows.slot import gpu_slot
@@ -105,26 +105,27 @@ def _run(
     nodes = share(plan, list(combinations.values()))
     metas = {stage.name: parse_meta(stage.name, stage.meta) for stage in plan}
     logger.info("%d combinations of %d stages: %d different stages", len(labels), len(plan), len(nodes))
-    stages: list[Any] = []
-    futures: dict[str, Any] = {}
+    titles: list[str] = []
+    for node in nodes:
+        others = len(node.combinations) - 1
+        titles.append(f"{node.stage}: {labels[node.combinations[0]]}{f' and {others} more' if others else ''}")
+    found = dict(zip(titles, nodes, strict=True))
+    upstream = {title: [titles[number] for number in node.upstream] for title, node in found.items()}
+    recording = {f"record: {one}": one for one in labels}
+    for index, title in enumerate(recording):
+        upstream[title] = [above for above, node in found.items() if index in node.combinations]
+
+    def submit(title: str, above: list[Any]) -> Any:
+        if one := recording.get(title):
+            return _record.with_options(task_run_name=title).submit(
+                folders[one], f"{name}-{one}", wait_for=above, return_state=False
+            )
+        stage, folder = found[title].stage, folders[labels[found[title].combinations[0]]]
+        running = _run_node.with_options(task_run_name=title, **retrying(metas[stage].retries))
+        return running.submit(stage, folder, metas[stage], wait_for=above, return_state=False)
+
     with supervised():
-        for node in nodes:
-            first, others = labels[node.combinations[0]], len(node.combinations) - 1
-            title = f"{node.stage}: {first}{f' and {others} more' if others else ''}"
-            running = _run_node.with_options(task_run_name=title, **retrying(metas[node.stage].retries))
-            above = [stages[number] for number in node.upstream]
-            futures[title] = running.submit(
-                node.stage, folders[first], metas[node.stage], wait_for=above, return_state=False
-            )
-            stages.append(futures[title])
-        for index, one in enumerate(labels):
-            own = [stages[number] for number, node in enumerate(nodes) if index in node.combinations]
-            recording = _record.with_options(task_run_name=f"record: {one}")
-            futures[f"record: {one}"] = recording.submit(
-                folders[one], f"{name}-{one}", wait_for=own, return_state=False
-            )
-        wait(list(futures.values()))
-    return {title: future.state for title, future in futures.items()}
+        return run_in_order(upstream, submit)
 
 
 def _folder(name: str, one: str, values: Mapping[str, Any], commit: str) -> str:

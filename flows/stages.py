@@ -5,15 +5,14 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from prefect import allow_failure, get_run_logger, task
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.futures import PrefectFuture, wait
 from prefect.states import Cancelled, Completed, Failed
 from prefect.tasks import exponential_backoff
-from prefect.utilities.annotations import quote
 
 from flows.lost import told
+from flows.order import run_in_order
 from flows.plan import PlannedStage
 from flows.publish import Progress, publish
 from flows.runner import StageResult, run_stage, stopping, supervised
@@ -22,9 +21,7 @@ from pipeline_lib.core.errors import UserError
 from tasks.meta import Meta, parse_meta, unmet
 from tasks.params import Params
 
-CACHED, RESTORED, REFUSED, BLOCKED, SKIPPED, STOPPED = (
-    "Cached", "Restored", "Refused", "Blocked", "Skipped", "Stopped"
-)  # fmt: skip
+CACHED, RESTORED, REFUSED, BLOCKED, STOPPED = "Cached", "Restored", "Refused", "Blocked", "Stopped"
 # Before the first further try; twice as long before each one after it.
 RETRY_SECONDS = 5.0
 
@@ -37,22 +34,14 @@ def run_stages(plan: Sequence[PlannedStage], params: Params, pull: bool = False)
     """
     metas = {stage.name: parse_meta(stage.name, stage.meta) for stage in plan}
     num_slots()  # refused before anything runs
-    futures: dict[str, Any] = {}
+    stages = {stage.name: stage for stage in plan}
+
+    def submit(name: str, above: list[Any]) -> Any:
+        running = _run_stage.with_options(name=name, task_run_name=name, **retrying(metas[name].retries))
+        return running.submit(stages[name], metas[name], params, pull, wait_for=above, return_state=False)
+
     with supervised():
-        for stage in plan:
-            meta = metas[stage.name]
-            configured = _run_stage.with_options(
-                name=stage.name,
-                task_run_name=stage.name,
-                **retrying(meta.retries),
-            )
-            above = {name: futures[name] for name in stage.upstream}
-            # Quoted and with failures allowed, so that a stage which cannot run says so and ends.
-            waiting = list(map(allow_failure, above.values()))
-            given = (stage, meta, params, pull, quote(above))
-            futures[stage.name] = configured.submit(*given, wait_for=waiting, return_state=False)
-        wait(list(futures.values()))
-    return {name: future.state for name, future in futures.items()}
+        return run_in_order({stage.name: stage.upstream for stage in plan}, submit)
 
 
 def sum_up(states: Mapping[str, State]) -> State:
@@ -67,13 +56,8 @@ def sum_up(states: Mapping[str, State]) -> State:
 
 
 @task(cache_policy=NO_CACHE)
-def _run_stage(
-    stage: PlannedStage, meta: Meta, params: Params, pull: bool, above: Mapping[str, PrefectFuture]
-) -> State:
+def _run_stage(stage: PlannedStage, meta: Meta, params: Params, pull: bool) -> State:
     logger = get_run_logger()
-    missing = [name for name, future in above.items() if not future.state.is_completed()]
-    if missing:
-        return Cancelled(name=SKIPPED, message=f"it needs {' and '.join(missing)}, which did not complete")
     if stage.prediction == "cached":
         done: State = Completed(name=CACHED, message="nothing that it depends on changed")
     else:

@@ -19,6 +19,7 @@ from flows.lock import hold
 from flows.transfer import BUSY, LOCK_FILE, transfer
 from tests.flows.conftest import edit, ended, starts, wait_for
 
+AFTER = "  after:\n    cmd: touch out/after.txt\n    deps: [out/join.txt]\n    outs: [out/after.txt]\n"
 STAGES = ("alone", "start", "left", "right", "join")
 
 
@@ -111,14 +112,16 @@ def test_a_stage_after_one_that_ran_to_the_same_result_is_cached(api, finished):
 def test_a_mistake_is_told_once_and_stops_only_what_follows(api, finished):
     edit(finished, "epochs: 1", "epochs: 2")
     edit(finished, "device: cpu", "device: auto")
+    edit(finished, "stages:\n", f"stages:\n{AFTER}", "dvc.yaml")
     (finished / "told-left").write_text("2")
-    state, stages = run(api)
+    state, stages = run(api, num_stages=6)
     assert state.name == "Refused"
     assert state.message == "left cannot work with this: mend it"
     assert starts(finished, "left") == 2, "a user's mistake is not tried again"
     assert starts(finished, "join") == 1
     assert stages == {
-        "alone": "Cached", "start": "Cached", "left": "Refused", "right": "Completed", "join": "Skipped"
+        "alone": "Cached", "start": "Cached", "left": "Refused", "right": "Completed",
+        "join": "Skipped", "after": "Skipped",
     }  # fmt: skip
 
 
@@ -153,8 +156,7 @@ def test_a_check_that_fails_stops_only_what_follows(api, finished):
     edit(
         finished, check, f"{check}    meta: {{checks: {{metrics/join.json: {{letters: {{min: 1000}}}}}}}}\n", "dvc.yaml"
     )
-    after = "  after:\n    cmd: touch out/after.txt\n    deps: [out/join.txt]\n    outs: [out/after.txt]\n"
-    edit(finished, "stages:\n", f"stages:\n{after}", "dvc.yaml")
+    edit(finished, "stages:\n", f"stages:\n{AFTER}", "dvc.yaml")
     for _ in range(2):  # The second time everything is up to date, and what does not hold still does not.
         state, stages = run(api, num_stages=6)
         assert state.name == "Blocked"
