@@ -82,6 +82,14 @@ def render_comparison(
             facts=facts,
             failures=failures,
             keys=list(settings[0].values),
+            rivals=sum(_overlap(settings[0], other) for other in settings[1:]),
             at=lambda value: 100 * (value - low) / ((high - low) or 1),
         )
     )
+
+
+def _overlap(first: Setting, other: Setting) -> bool:
+    """Say whether the intervals of two settings overlap; False if one has none."""
+    if first.low is None or first.high is None or other.low is None or other.high is None:
+        return False
+    return first.low <= other.high and other.low <= first.high

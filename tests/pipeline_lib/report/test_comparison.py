@@ -32,6 +32,13 @@ def test_without_seeds_every_combination_is_a_setting():
     assert [setting.mean for setting in compare([{"lr": 1}, {"lr": 2}], [0.1, 0.2])] == [0.2, 0.1]
 
 
+@pytest.mark.parametrize(("lead", "told"), [(0.01, True), (0.5, False)])
+def test_a_lead_within_the_intervals_is_said_to_be_none(lead, told):
+    settings = compare(RUNS, [0.30 + lead, 0.31 + lead, 0.32 + lead, 0.30, 0.31, 0.32])
+    page = render_comparison("x", "m", True, settings, {}, [])
+    assert ("do not tell them apart" in page) is told
+
+
 def test_names_are_escaped_and_nothing_is_loaded():
     settings = compare([{"a": "<script>alert(1)</script>"}], [0.5])
     page = render_comparison("<b>x</b>", "m", True, settings, {"commit": "<i>"}, ["<img src=x>"])
