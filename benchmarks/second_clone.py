@@ -1,9 +1,9 @@
 """Two workers in two clones, with a DVC remote between them: does the second restore what the first has run?
 
 Both workers know nothing of Prefect's server but its address and password, and each has a home of its own.
-``python -m benchmarks.second_clone`` takes the embedded images at the small setting of configs/small.yaml, and ends with
-one line of JSON: how many stages the second clone executed and how many it restored, the paths of outputs that are not
-the same bytes in both, and the seconds of both runs.
+``python -m benchmarks.second_clone`` takes the embedded images at the small setting of configs/small.yaml, and ends
+with one line of JSON: how many stages the second clone executed and how many it restored, the paths of outputs that
+are not the same bytes in both, and the seconds of both runs.
 """
 
 import argparse

@@ -1,0 +1,264 @@
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from prefect import get_client
+from prefect.events import emit_event
+from prefect.states import Failed, Running
+
+from benchmarks.kill_matrix import FAULTS, cases, measure, summary
+from flows import child, killed, lost, server, watch
+from flows.killed import named
+from flows.lock import hold
+from flows.mend import mend
+from flows.record import BEFORE, keep_order, recorded_stages
+from flows.runner import run_stage
+from flows.transfer import LOCK_FILE, deliver, transfer
+from tests.flows.conftest import edit, ended, starts, wait_for
+from tests.flows.test_transfer import flow_process
+
+
+def ignore(_):
+    pass
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_nothing_is_lost_wherever_and_however_a_run_is_killed():
+    rows = list(measure(list(cases())))
+    counts = summary(rows)
+    assert not any(counts[fault] for fault in FAULTS), rows
+
+
+def first_stage_of(project: Path, stage: str) -> psutil.Process:
+    wait_for(lambda: starts(project, stage) > 1, 60)
+    return psutil.Process(int((project / f"starts-{stage}").read_text().splitlines()[-1]))
+
+
+def test_the_command_of_a_killed_dvc_is_ended(finished):
+    # The toy's stages do not look after their parents, as a user's own programs do not.
+    edit(finished, "title: toy", "title: other")
+    (finished / "told-join").write_text("wait")
+    results = []
+    thread = threading.Thread(target=lambda: results.append(run_stage("join", ignore, ignore)))
+    thread.start()
+    stage = first_stage_of(finished, "join")
+    stage.parent().kill()
+    thread.join(40)
+    assert results[0].failure == "crash"
+    assert results[0].error == "DVC was killed by SIGKILL while it worked on 'join'"
+    ended([stage])
+
+
+@pytest.mark.parametrize("command", ["python toy.py join; true", "trap '' TERM; python toy.py join; sleep 60"])
+def test_a_stage_is_ended_with_its_killed_run_politely_or_not(finished, command):
+    # A shell stays between DVC and the program; in the second one, both do not listen.
+    edit(finished, "python toy.py join", json.dumps(command), "dvc.yaml")
+    (finished / "told-join").write_text("wait")
+    code = "from flows.runner import run_stage; run_stage('join', print, print)"
+    flow = psutil.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+    first_stage_of(finished, "join")
+    children = flow.children(recursive=True)
+    assert len(children) >= 2, "DVC and the command"
+    flow.kill()
+    flow.wait()
+    ended(children)
+
+
+def test_sessions_are_stopped_all_at_once():
+    # Each takes its time to end, and they end side by side.
+    lines = ["import signal, sys, time", "signal.signal(15, lambda *_: (time.sleep(3), sys.exit()))"]
+    lines += ["print(1, flush=True)", "time.sleep(60)"]
+    children = [child.start("timeit", "-n1", "-r1", *lines, stdout=subprocess.PIPE) for _ in range(4)]
+    for process in children:
+        process.stdout.readline()
+    began = time.monotonic()
+    child.stop(*children)
+    assert time.monotonic() - began < 11
+    assert all(process.poll() is not None for process in children)
+
+
+@pytest.mark.parametrize("cut", ["", "schema: '2.0'\nstages:\n  al", "\x00" * 50])
+def test_a_record_that_was_cut_short_is_put_back(finished, cut):
+    whole = Path("dvc.lock").read_bytes()
+    assert mend() == []  # a run starts, and is killed while DVC writes
+    Path("dvc.lock").write_text(cut)
+    assert "dvc.lock was cut short" in mend()[0]
+    assert Path("dvc.lock").read_bytes() == whole
+    assert run_stage("join", ignore, ignore).state == "cached"
+
+
+def test_a_record_that_was_cut_short_in_the_first_run_starts_anew(project):
+    assert mend() == []
+    Path("dvc.lock").write_text("schema: '2.0'\nstages:\n  al")
+    assert mend()
+    assert run_stage("alone", ignore, ignore).failure == ""
+
+
+def test_a_conflict_in_the_record_is_left_to_the_user(finished):
+    mend()
+    conflict = f"<<<<<<< ours\n{Path('dvc.lock').read_text()}=======\n>>>>>>> theirs\n"
+    Path("dvc.lock").write_text(conflict)
+    assert mend() == []
+    assert Path("dvc.lock").read_text() == conflict
+
+
+def test_a_killed_run_leaves_the_order_of_the_record_as_it_would_have_been(finished):
+    whole = Path("dvc.lock").read_bytes()
+    order = recorded_stages()
+    Path("dvc.lock").unlink()
+    mend()  # a first run starts: alone is recorded first by chance, and the run is killed
+    for name in ("alone", "start"):
+        run_stage(name, ignore, ignore)
+    mend()  # the next one starts
+    for name in ("left", "right", "join"):
+        run_stage(name, ignore, ignore)
+    keep_order(recorded_stages(BEFORE), order)
+    assert Path("dvc.lock").read_bytes() == whole
+    assert not BEFORE.exists()
+
+
+def test_paths_that_a_killed_dvc_had_in_use_are_free(finished):
+    edit(finished, "title: toy", "title: other")
+    # Its number belongs to another program now, as after a restart of a container.
+    used = {"pid": os.getppid(), "cmd": "dvc repro"}
+    table = {"write": {str(finished / "out/join.txt"): used}, "read": {str(finished / "out/left.txt"): [used]}}
+    Path(".dvc/tmp/rwlock").write_text(json.dumps(table))
+    assert mend() == ["paths that a killed DVC had in use were set free"]
+    assert run_stage("join", ignore, ignore).state == "executed"
+
+
+def test_a_table_of_paths_that_was_cut_short_is_removed(finished):
+    edit(finished, "title: toy", "title: other")
+    Path(".dvc/tmp/rwlock").write_text('{"write": {"/')
+    assert len(mend()) == 1
+    assert run_stage("join", ignore, ignore).state == "executed"
+
+
+def test_a_full_disk_is_one_sentence_and_not_tried_again(finished):
+    edit(finished, "python toy.py left", "python toy.py left > /dev/full", "dvc.yaml")
+    result = run_stage("left", ignore, ignore)
+    assert result.failure == "mistake"
+    assert result.error == f"the disk of {finished} is full: free some space and run again, and 'left' goes on"
+
+
+def run_shown(run_id):
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(run_id)
+
+
+def test_a_killed_run_is_shown_as_crashed_by_the_next_one(api, finished):
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(transfer, state=Running())
+        data = {"flow_run_id": str(run.id), "task_key": "left", "dynamic_key": "0", "state": {"type": "RUNNING"}}
+        task = httpx.post(f"{api}/task_runs/", json=data, timeout=30).json()
+    with hold(LOCK_FILE, "taken") as file:
+        json.dump({"run": str(run.id), "ended": None}, file)
+    assert transfer(return_state=True).is_completed()
+    assert run_shown(run.id).state.name == "Crashed"
+    with get_client(sync_client=True) as client:
+        assert client.read_task_run(task["id"]).state.name == "Crashed"
+    assert LOCK_FILE.read_text() == ""
+
+
+def test_only_a_run_that_gave_no_sign_of_life_for_long_is_silent(api, monkeypatch):
+    with get_client(sync_client=True) as client:
+        runs = {name: client.create_flow_run(transfer, state=Running()) for name in ("beating", "quiet", "unknown")}
+    for name in ("beating", "quiet"):
+        resource = {"prefect.resource.id": f"prefect.flow-run.{runs[name].id}"}
+        emit_event("prefect.flow-run.heartbeat", resource=resource)
+        deliver()
+    with httpx.Client(base_url=api, timeout=30) as client:
+        heard = wait_for(
+            lambda: watch._last_heard(client, {"id": runs["quiet"].id, "created": "2020-01-01T00:00Z"}), 30
+        )
+        assert abs(heard.timestamp() - time.time()) < 60
+        quiet = str(runs["quiet"].id)
+        last_heard = watch._last_heard
+
+        def earlier(client, run):
+            last = last_heard(client, run)
+            return last - timedelta(seconds=200) if last and run["id"] == quiet else last
+
+        monkeypatch.setattr(watch, "_last_heard", earlier)
+        assert watch.silent_runs(client) == [quiet]
+        for run in runs.values():
+            client.post(f"/flow_runs/{run.id}/set_state", json={"state": {"type": "CANCELLED"}, "force": True})
+        assert watch.silent_runs(client) == []
+
+
+def test_a_killed_flow_leaves_its_name(api, finished):
+    edit(finished, "epochs: 1", "epochs: 2")
+    (finished / "told-left").write_text("wait")
+    process = flow_process(api)
+    wait_for(lambda: starts(finished, "left") > 1, 60)
+    run_id = json.loads(LOCK_FILE.read_text())["run"]
+    process.kill()
+    process.communicate(timeout=30)
+    (finished / "told-left").unlink()
+    assert run_shown(run_id).state.name == "Running"
+    assert transfer(return_state=True).is_completed()
+    assert run_shown(run_id).state.name == "Crashed"
+
+
+def test_what_a_lost_server_missed_is_told_to_it_later(api, finished, monkeypatch):
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(transfer, state=Running())
+    with hold(LOCK_FILE, "taken") as file:
+        monkeypatch.setattr(killed, "missing", lambda: True)
+        with named(file, run.id):
+            lost.keep(Failed(name="Refused", message="mend it"))
+        monkeypatch.undo()
+        with named(file, run.id):
+            pass
+    assert run_shown(run.id).state.name == "Refused"
+    assert run_shown(run.id).state.message == "mend it"
+
+
+def test_a_server_that_does_not_answer_is_waited_for_once_only(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(lost, "answers", lambda url: asked.append(url))
+    monkeypatch.setitem(lost._missed, "at", -float("inf"))
+    monkeypatch.setitem(lost._missed, "told", False)
+    for _ in range(20):
+        assert lost.told(lambda: pytest.fail("it was told")) is None
+    assert len(asked) == 1
+    assert capsys.readouterr().out.count("does not answer: the run goes on") == 1
+    monkeypatch.setitem(lost._missed, "at", -float("inf"))
+    monkeypatch.setattr(lost, "answers", lambda url: True)
+    assert lost.told(lambda: 3) == 3
+
+
+@pytest.mark.timeout(600)
+def test_a_server_with_a_password_records_the_run(finished, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {"PREFECT_HOME": str(tmp_path / "home"), "PREFECT_SERVER_API_AUTH_STRING": "me:secret"}
+    code = (
+        f"from flows.server import served\nwith served({server._free_port()}) as url: print(url, flush=True), input()"
+    )
+    command = [sys.executable, "-c", code]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+        url = process.stdout.readline().strip()
+        assert httpx.post(f"{url}/flow_runs/filter", json={}).status_code == 401
+        run = [sys.executable, "-m", "flows.transfer"]
+        # The project's own server is found by PREFECT_HOME, and the password is known.
+        subprocess.run(run, env=environment, check=True, timeout=120)
+        runs = httpx.post(f"{url}/flow_runs/filter", json={}, auth=("me", "secret")).json()
+        assert [run["state_type"] for run in runs] == ["COMPLETED"]
+        # Someone who does not know it is told so.
+        del environment["PREFECT_SERVER_API_AUTH_STRING"]
+        told = subprocess.run(
+            run, env={**environment, "PREFECT_API_URL": url}, capture_output=True, text=True, timeout=120
+        )
+        assert (told.returncode, told.stderr.count("\n")) == (2, 1), told.stderr
+        assert "PREFECT_API_AUTH_STRING" in told.stderr
+        process.communicate("\n", timeout=60)
