@@ -120,6 +120,10 @@ def _commit(allow_edits: bool) -> str:
     said = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     if said.returncode:
         raise UserError("this folder is not a git repository with a commit, which a sweep runs: 'git init' and commit")
+    if subprocess.run(["git", "config", "user.email"], capture_output=True, check=False).returncode:
+        raise UserError(
+            "git does not know who you are, which experiments need: set git config user.name and user.email"
+        )
     command = ["git", "status", "--porcelain", "--untracked-files=no"]
     status = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     if status and not allow_edits:

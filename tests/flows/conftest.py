@@ -3,6 +3,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,6 @@ from flows.transfer import deliver
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = "seed: 0\ndevice: cpu\nheads:\n  epochs: 1\ntransfer:\n  repeats: 2\nreport:\n  title: toy\n"
-COMMIT = ["git", "-c", "user.name=toy", "-c", "user.email=toy@localhost", "commit"]
 # A diamond, with one stage beside it.
 DVC = """
 stages:
@@ -53,6 +53,16 @@ stages:
 """
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_gpu_slots(tmp_path_factory) -> Iterator[None]:
+    """The slots of the machine's GPUs are these tests' own, whatever else runs on the machine."""
+    folder = str(tmp_path_factory.mktemp("slots"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory) -> Path:
     """A toy project that has never run."""
@@ -65,9 +75,11 @@ def template(tmp_path_factory) -> Path:
     (project / ".dvcignore").write_text("starts-*\ntold-*\n")
     (project / ".gitignore").write_text("starts-*\ntold-*\n.graftline/\n")
     subprocess.run(["git", "init", "-q", "."], cwd=project, check=True)
+    for key, value in (("user.name", "toy"), ("user.email", "toy@localhost")):
+        subprocess.run(["git", "config", key, value], cwd=project, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=project, check=True)
     subprocess.run(["git", "add", "-A"], cwd=project, check=True)
-    subprocess.run([*COMMIT, "-q", "-m", "toy"], cwd=project, check=True)
+    subprocess.run(["git", "commit", "-q", "-m", "toy"], cwd=project, check=True)
     return project
 
 

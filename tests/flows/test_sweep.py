@@ -8,7 +8,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows import sweep as module
 from flows.sweep import main
 from pipeline_lib.core.errors import UserError
-from tests.flows.conftest import COMMIT, edit
+from tests.flows.conftest import edit
 
 METRIC = "metrics/join.json:letters"
 SETS = ("--set", "heads.epochs=1,20", "--set", "report.title=a,bcd")
@@ -65,7 +65,7 @@ def test_a_sweep_goes_on_where_it_failed(sweep, finished, capsys):
     subprocess.run(["git", "add", "-A"], cwd=finished, check=True)
     refuse = "if grep -q bcd params.yaml; then echo 'error: mend it' >&2; exit 2; fi; python toy.py join"
     edit(finished, "python toy.py join", json.dumps(refuse), "dvc.yaml")
-    subprocess.run([*COMMIT, "-qam", "breaks"], cwd=finished, check=True)
+    subprocess.run(["git", "commit", "-qam", "breaks"], cwd=finished, check=True)
     with pytest.raises(UserError, match="mend it"):
         sweep(*SETS, "--metric", METRIC, "--name", "trial")
     assert len(experiments(finished)) == 2, "what can go on does"
@@ -74,7 +74,7 @@ def test_a_sweep_goes_on_where_it_failed(sweep, finished, capsys):
     assert "mend it" in page
     done = executed(finished, "join")
     edit(finished, json.dumps(refuse), "python toy.py  join", "dvc.yaml")
-    subprocess.run([*COMMIT, "-qam", "mended"], cwd=finished, check=True)
+    subprocess.run(["git", "commit", "-qam", "mended"], cwd=finished, check=True)
     sweep(*SETS, "--metric", METRIC, "--name", "trial")
     assert executed(finished, "join") == done + 4, "the command of all of them changed"
     assert executed(finished, "left") == 1
@@ -110,6 +110,13 @@ def test_a_mistake_is_told_before_anything_runs(sweep, finished, monkeypatch, ar
     with pytest.raises(UserError, match=sentence):
         sweep(*arguments)
     assert not (finished / ".graftline/worktrees").exists()
+
+
+def test_a_sweep_without_a_name_in_git_is_refused(sweep, finished, monkeypatch):
+    monkeypatch.setenv("HOME", str(finished))
+    subprocess.run(["git", "config", "--unset", "user.email"], cwd=finished, check=True)
+    with pytest.raises(UserError, match="git does not know who you are"):
+        sweep("--set", "seed=0,1", "--plan")
 
 
 def test_edits_that_are_not_committed_are_refused_or_left_out(sweep, finished, capsys):

@@ -54,7 +54,7 @@ def run(api, num_stages=5, **parameters):
             runs = client.read_task_runs(flow_run_filter=chosen)
             return len(runs) == num_stages and all(run.state.is_final() for run in runs) and [runs]
 
-        (runs,) = wait_for(ended, 20)
+        (runs,) = wait_for(ended, 60)
     return state, {run.name: run.state_name for run in runs}
 
 

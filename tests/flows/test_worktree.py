@@ -7,12 +7,12 @@ import pytest
 from flows.lock import hold
 from flows.worktree import worktree
 from pipeline_lib.core.errors import UserError
-from tests.flows.conftest import COMMIT, edit, repro, starts
+from tests.flows.conftest import edit, repro, starts
 
 
 def commit(project):
     subprocess.run(["git", "add", "-A"], cwd=project, check=True)
-    subprocess.run([*COMMIT, "-q", "-m", "more"], cwd=project, check=True)
+    subprocess.run(["git", "commit", "-q", "-m", "more"], cwd=project, check=True)
 
 
 def dvc(project, *arguments):
@@ -78,6 +78,7 @@ def test_a_folder_without_git_or_dvc_is_refused(tmp_path, monkeypatch):
     subprocess.run(["git", "init", "-q"], check=True)
     with pytest.raises(UserError, match="git knows no commit 'HEAD': commit something"):
         worktree("nightly")
-    subprocess.run([*COMMIT, "-q", "--allow-empty", "-m", "first"], check=True)
+    who = ["-c", "user.name=toy", "-c", "user.email=toy@localhost"]
+    subprocess.run(["git", *who, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
     with pytest.raises(UserError, match="not the root of a DVC repository"):
         worktree("nightly")
