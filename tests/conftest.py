@@ -1,12 +1,16 @@
 """Options and fixtures of every test."""
 
 import os
+import signal
 from pathlib import Path
 
 # Before torch is imported: tests share the cores with the processes that they start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+
+# A shell lets what it starts in the background ignore Ctrl-C, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
