@@ -20,7 +20,7 @@ help:  ## list the targets
 
 run: .venv/.ready project  ## run what is out of date of the pipeline, and print its verdict
 	@$(BIN)/python -m tasks.check
-	@$(BIN)/dvc repro
+	@$(BIN)/python -m flows.repro
 	@$(BIN)/python -m tasks.verdict
 
 plan: .venv/.ready project  ## list every stage with what will become of it, and why; runs nothing

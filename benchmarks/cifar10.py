@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.machine import machine
 from pipeline_lib.core.compute import keep_freed_memory, resolve_device, seed_everything
 from pipeline_lib.core.registry import pick
-from pipeline_lib.data.rows import Rows
+from pipeline_lib.data.rows import Images, Rows
 from pipeline_lib.encoders.encoder import Encoder, from_config
 from pipeline_lib.methods import LABELLED, METHODS
 from pipeline_lib.training import Batches, Hardware, fit
@@ -153,11 +153,11 @@ def main() -> None:
         bank, queries = Path(folder) / "train.npy", Path(folder) / "test.npy"
         np.save(bank, images)
         np.save(queries, test_images)
-        rows = Rows(bank, np.arange(len(images)))
+        rows = Rows(Images(bank), np.arange(len(images)))
         probe = FeatureProbe(
             encoder,
             rows,
-            Rows(queries, np.arange(len(test_images))),
+            Rows(Images(queries), np.arange(len(test_images))),
             torch.from_numpy(labels),
             torch.from_numpy(test_labels),
         )

@@ -30,13 +30,14 @@ def run_seed(folder: Path, seed: int) -> dict[str, Any]:
     """Run the whole pipeline with ``seed`` in ``folder`` and return its metrics and its seconds."""
     params = folder.with_suffix(".yaml")
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    params.write_text(text.replace("\nseed: 0 ", f"\nseed: {seed} "), encoding="utf-8")
+    text = text.replace("\nseed: 0 ", f"\nseed: {seed} ").replace("\nseeds: [0] ", f"\nseeds: [{seed}] ")
+    params.write_text(text, encoding="utf-8")
     project = copy_project(folder, params)
     start = time.monotonic()
     command = [sys.executable, "-m", "dvc", "repro"]
     subprocess.run(command, cwd=project, env=environment(project), stdout=sys.stderr, check=True)
     seconds = time.monotonic() - start
-    return {"seed": seed, "seconds": round(seconds, 1), **read_json(project / "metrics/transfer.json")}
+    return {"seed": seed, "seconds": round(seconds, 1), **read_json(project / "metrics/evaluate.json")}
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
         return {key.removeprefix(before).removesuffix(after): mean(key) for key in keys}
 
     return {
-        "target_accuracy_no_labels": mean("target_accuracy.shot_im"),
+        "target_accuracy_no_labels": mean("target.shot_im.digit.accuracy"),
         "clustering_accuracy": by_representation("clustering.umap.kmeans.", ".accuracy"),
         "clustering_accuracy_features": by_representation("clustering.features.kmeans.", ".accuracy"),
         "probe_5_per_class": by_representation("probe.", ".5"),

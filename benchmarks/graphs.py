@@ -13,11 +13,9 @@ from unittest import mock
 
 import httpx
 
-from benchmarks.scratch import ROOT, environment
+from benchmarks.scratch import LEAST_PARAMS, ROOT, environment
 from flows.server import api
-from tasks.params import read_yaml
-
-PARAMS = "seed: {seed}\ndevice: cpu\n"
+from tasks.yaml_files import read_yaml
 
 
 def parallel(count: int) -> dict[str, Any]:
@@ -56,7 +54,7 @@ def make_project(folder: Path, stages: Mapping[str, Any]) -> Path:
 
 def set_seed(folder: Path, seed: int) -> None:
     """Write params.yaml with ``seed``, on which every stage depends."""
-    (folder / "params.yaml").write_text(PARAMS.format(seed=seed))
+    (folder / "params.yaml").write_text(LEAST_PARAMS.format(seed=seed, file="input.txt"))
 
 
 def dvc(folder: Path, *arguments: str) -> str:

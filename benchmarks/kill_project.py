@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import psutil
 
-from benchmarks.scratch import ROOT, differing, environment
+from benchmarks.scratch import LEAST_PARAMS, ROOT, differing, environment
 from flows import child
 from flows.server import _free_port, answers
 
@@ -46,7 +46,8 @@ def make_template(folder: Path) -> Path:
     fresh.mkdir(parents=True)
     shutil.copy(ROOT / "benchmarks/kill_stages.py", fresh / "stages.py")
     shutil.copy(ROOT / "prefect.yaml", fresh)
-    for name, text in {"dvc.yaml": DVC, "params.yaml": "seed: 0\ndevice: cpu\n", ".dvcignore": "notes\nhold\n"}.items():
+    params = LEAST_PARAMS.format(seed=0, file="stages.py")
+    for name, text in {"dvc.yaml": DVC, "params.yaml": params, ".dvcignore": "notes\nhold\n"}.items():
         (fresh / name).write_text(text)
     subprocess.run(["git", "init", "--quiet"], cwd=fresh, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=fresh, check=True)

@@ -22,6 +22,15 @@ PARTS = (
     "tasks",
     "pipeline_lib",
 )
+# A params.yaml for made-up stages, with no more than it must have; {file} is one that is there.
+LEAST_PARAMS = """seed: {seed}
+device: cpu
+datasets:
+  mnist: {{reader: mnist5k, path: {file}}}
+  digits: {{reader: digits, path: {file}}}
+source: [mnist]
+target: [digits]
+"""
 
 
 def copy_project(folder: Path, params: Path) -> Path:

@@ -1,6 +1,7 @@
 """The flow of a sweep: each different stage once, and each combination an experiment of DVC."""
 
 import fcntl
+import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -16,9 +17,8 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from flows import child
-from flows.combinations import share, with_values
+from flows.combinations import Node, share, with_values
 from flows.order import run_in_order
-from flows.plan import PlannedStage, read_plan
 from flows.runner import run_stage, stopping, supervised
 from flows.slot import gpu_slot
 from flows.stages import CACHED, REFUSED, STOPPED, retrying
@@ -27,7 +27,7 @@ from pipeline_lib.core.errors import UserError, nearest
 from pipeline_lib.core.files import read_json
 from pipeline_lib.report.comparison import SEED, Setting, compare, render_comparison
 from tasks.meta import Meta, parse_meta
-from tasks.params import PARAMS_FILE
+from tasks.yaml_files import PARAMS_FILE
 
 
 @flow(name="sweep")
@@ -56,10 +56,15 @@ def page_of(name: str) -> Path:
     return Path("reports/sweeps") / f"{name}.html"
 
 
-def split_metric(metric: str, plan: Sequence[PlannedStage]) -> tuple[str, str]:
-    """Return the file and the key of a metric; UserError if no stage leaves such a file."""
+def split_metric(metric: str, nodes: Sequence[Node]) -> tuple[str, str]:
+    """Return the file and the key of a metric; UserError if not every combination leaves such a file."""
     file, _, key = metric.partition(":")
-    files = [path for stage in plan for path in stage.metrics]
+    leaving: dict[str, set[int]] = {}
+    for node in nodes:
+        for path in node.metrics:
+            leaving.setdefault(path, set()).update(node.combinations)
+    every = set().union(*leaving.values())
+    files = [path for path, found in leaving.items() if found == every]
     if file not in files or not key:
         raise UserError(f"--metric is '{metric}', but must be one of {', '.join(files)}, a colon and a key in it")
     return file, key
@@ -68,43 +73,36 @@ def split_metric(metric: str, plan: Sequence[PlannedStage]) -> tuple[str, str]:
 def _sweep(
     name: str, combinations: Mapping[str, Mapping[str, Any]], commit: str, metric: str, less: bool, promote: bool
 ) -> State:
-    plan = read_plan()
-    file, key = split_metric(metric, plan)
     _name_run(name, combinations)
     folders = {one: _folder(name, one, values, commit) for one, values in combinations.items()}
-    states = _run(name, plan, combinations, folders)
+    nodes = share([(Path(folder) / PARAMS_FILE).read_text(encoding="utf-8") for folder in folders.values()])
+    file, key = split_metric(metric, nodes)
+    states = _run(name, nodes, folders)
     recorded = [one for one in combinations if states[f"record: {one}"].is_completed()]
     scores = [_score(Path(folders[one]) / file, key) if one in recorded else None for one in combinations]
-    settings = compare(list(combinations.values()), scores, maximise=not less)
+    shown = {one: _shown(values) for one, values in combinations.items()}
+    settings = compare(list(shown.values()), scores, maximise=not less)
     failed = {title: state for title, state in states.items() if state.is_failed() or state.is_crashed()}
     failures = [f"{title}: {state.message}" for title, state in failed.items()]
     facts = {"commit": commit, "experiments": str(len(recorded)), "metric": metric}
     page_of(name).parent.mkdir(parents=True, exist_ok=True)
     page_of(name).write_text(render_comparison(name, metric, not less, settings, facts, failures), encoding="utf-8")
-    rows = [
-        {"combination": one, **combinations[one], metric: score}
-        for one, score in zip(combinations, scores, strict=True)
-    ]
+    rows = [{"combination": one, **shown[one], metric: score} for one, score in zip(combinations, scores, strict=True)]
     create_table_artifact(rows, key="combinations", description=f"{name}, at commit {commit}")
     create_link_artifact(page_of(name).resolve().as_uri(), link_text=str(page_of(name)), key="comparison")
     if failed:
         refused = all(state.name == REFUSED for state in failed.values())
         return Failed(name=REFUSED if refused else None, message="; ".join(failures))
     message = f"{len(recorded)} experiments"
-    return Completed(message=f"{message}, {_promote(name, combinations, settings[0])}" if promote else message)
+    return Completed(message=f"{message}, {_promote(name, shown, settings[0])}" if promote else message)
 
 
-def _run(
-    name: str,
-    plan: Sequence[PlannedStage],
-    combinations: Mapping[str, Mapping[str, Any]],
-    folders: Mapping[str, str],
-) -> dict[str, State]:
+def _run(name: str, nodes: Sequence[Node], folders: Mapping[str, str]) -> dict[str, State]:
     """Run every different stage, record every combination, and return the states of all these tasks by their titles."""
-    labels, logger = list(combinations), get_run_logger()
-    nodes = share(plan, list(combinations.values()))
-    metas = {stage.name: parse_meta(stage.name, stage.meta) for stage in plan}
-    logger.info("%d combinations of %d stages: %d different stages", len(labels), len(plan), len(nodes))
+    labels, logger = list(folders), get_run_logger()
+    for node in nodes:
+        parse_meta(node.stage, node.meta)  # refused before anything runs
+    logger.info("%d combinations: %d different stages", len(labels), len(nodes))
     titles: list[str] = []
     for node in nodes:
         others = len(node.combinations) - 1
@@ -120,9 +118,10 @@ def _run(
             return _record.with_options(task_run_name=title).submit(
                 folders[one], f"{name}-{one}", wait_for=above, return_state=False
             )
-        stage, folder = found[title].stage, folders[labels[found[title].combinations[0]]]
-        running = _run_node.with_options(task_run_name=title, **retrying(metas[stage].retries))
-        return running.submit(stage, folder, metas[stage], wait_for=above, return_state=False)
+        node = found[title]
+        meta, folder = parse_meta(node.stage, node.meta), folders[labels[node.combinations[0]]]
+        running = _run_node.with_options(task_run_name=title, **retrying(meta.retries))
+        return running.submit(node.stage, folder, meta, wait_for=above, return_state=False)
 
     with supervised():
         return run_in_order(upstream, submit)
@@ -180,6 +179,12 @@ def run_dvc(folder: str | Path, *arguments: str) -> str:
     process = child.start("dvc", *arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output, _ = process.communicate()
     return " ".join(output.split()) if process.returncode else ""
+
+
+def _shown(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a combination with lists and mappings as texts, which can be compared and shown."""
+    texts = (list, dict)
+    return {key: json.dumps(value, default=str) if isinstance(value, texts) else value for key, value in values.items()}
 
 
 def _name_run(name: str, combinations: Mapping[str, Mapping[str, Any]]) -> None:

@@ -14,18 +14,26 @@ from dvc.repo import Repo, lock_repo
 from dvc.repo.reproduce import get_active_graph, plan_repro
 from dvc.stage import Stage
 
+from flows.inputs import refuse_odd
 from pipeline_lib.core.errors import UserError
-from tasks.stage import guarded
+from tasks.declaration import read_stages
+from tasks.foreign import translated
+from tasks.stage import guarded, refuse_unwritable
+from tasks.yaml_files import DVC_FILE
 
-DVC_FILE = "dvc.yaml"
 _FIRST = {"will run": "{} runs first", "restored": "{} is restored first"}
 
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage of dvc.yaml, its place in the graph, and what will become of it."""
+    """A stage, its place in the graph, and what will become of it.
+
+    ``name`` is its address, such as "pretrain@0". ``own`` is False for what comes before the stages of dvc.yaml and is
+    not recorded in dvc.lock, such as a file that ``dvc add`` tracks.
+    """
 
     name: str
+    own: bool
     command: str
     upstream: tuple[str, ...]
     deps: tuple[str, ...]
@@ -43,6 +51,9 @@ def read_plan() -> tuple[PlannedStage, ...]:
     "will run" also stands where an earlier stage has to run or to be restored first: only then is known whether
     DVC has the result. Raises UserError where DVC cannot read the project.
     """
+    declared = read_stages()
+    refuse_odd(dep for stage in declared.values() for dep in stage.deps)
+    refuse_unwritable(Path(out) for stage in declared.values() for out in stage.outs)
     try:
         # One lock for all of it: DVC reads the project anew in every lock.
         with Repo() as repo, lock_repo(repo):
@@ -54,8 +65,9 @@ def read_plan() -> tuple[PlannedStage, ...]:
         raise UserError(
             "this folder is not a DVC repository: run from the root of the project, or 'dvc init'"
         ) from None
-    except DvcException as error:
-        raise UserError(f"DVC cannot plan the run: {' '.join(str(error).split())}") from None
+    except (DvcException, OSError, ValueError) as error:
+        said = UserError(f"DVC cannot plan the run: {' '.join(str(error).split())}")
+        raise (translated(error) if isinstance(error, OSError) else None) or said from None
     outs = {Path(str(out)) for stage, _ in stages for out in stage.outs}
     made = {*outs, *(folder for out in outs for folder in out.parents)}
     plan: dict[str, PlannedStage] = {}
@@ -67,6 +79,7 @@ def read_plan() -> tuple[PlannedStage, ...]:
         reasons = reasons or before
         plan[stage.addressing] = PlannedStage(
             name=stage.addressing,
+            own=_is_own(stage),
             command=stage.cmd or "",
             upstream=upstream,
             deps=tuple(map(str, stage.deps)),
@@ -95,13 +108,17 @@ def describe(plan: Sequence[PlannedStage]) -> list[str]:
 def _ordered(repo: Repo) -> list[tuple[Stage, tuple[str, ...]]]:
     """Return the stages that ``dvc repro`` goes through, in its order, each with the names of its upstream stages."""
     graph = get_active_graph(repo.index.graph)
-    stages = plan_repro(graph, [stage for stage in repo.index.stages if stage.relpath == DVC_FILE])
+    stages = plan_repro(graph, list(filter(_is_own, repo.index.stages)))
     return [(stage, tuple(sorted(above.addressing for above in graph.successors(stage)))) for stage in stages]
+
+
+def _is_own(stage: Stage) -> bool:
+    return bool(stage.relpath == str(DVC_FILE))
 
 
 def _in_run_cache(stage: Stage) -> bool:
     """Say whether DVC would restore the stage as its dependencies are now."""
-    if not all(Path(str(dep)).exists() for dep in stage.deps):
+    if not all(dep.exists for dep in stage.deps):
         return False
     # What StageCache.restore does after a change; its dry run does not look at the change.
     cache = stage.repo.stage_cache
@@ -118,7 +135,8 @@ def _refuse_missing(stage: Stage, outs: set[Path], made: set[Path]) -> None:
 
     ``made`` are the outputs of all stages and the folders that they are in.
     """
-    for path in map(Path, map(str, () if stage.frozen else stage.deps)):
+    on_disk = [str(dep) for dep in stage.deps if dep.protocol == "local" and not stage.frozen]
+    for path in map(Path, on_disk):
         if path not in made and outs.isdisjoint(path.parents) and not path.exists():
             raise UserError(
                 f"{path} is missing, which {DVC_FILE} lists as a dependency of '{stage.addressing}': "

@@ -41,14 +41,18 @@ def publish(stage: PlannedStage, params: Params) -> None:
 
 
 def verdict_markdown(summary: Mapping[str, Any]) -> str:
-    """Return the verdict of ``reports/transfer.json`` as markdown: its lines, then the numbers behind them."""
+    """Return the verdict of ``reports/verdict.json`` as markdown: its lines, then the numbers behind them."""
     headline, *others = map(_escape, summary["lines"])
     rows = ["| transfer | outcome | gain | score | method | measured by |", "|---" * 6 + "|"]
-    for entry in summary["verdict"]:
-        gain = f"{_number(entry['gain'])} ({_number(entry['low'])} to {_number(entry['high'])})"
-        score = f"{_number(entry['value'])}, baseline {_number(entry['baseline_value'])}"
-        method = f"{entry['method']}, baseline {entry['baseline']}"
-        cells = [entry["kind"], entry["outcome"], gain, score, method, entry["metric"]]
+    for entry in summary["entries"]:
+        kind = f"{entry['kind']}, {entry['label']}" if entry["label"] else entry["kind"]
+        gain, score, method = "-", "-", entry["method"] or "-"
+        if entry["gain"] is not None:
+            gain = f"{_number(entry['gain'])} ({_number(entry['low'])} to {_number(entry['high'])})"
+        if entry["baseline"]:
+            score = f"{_number(entry['value'])}, baseline {_number(entry['baseline_value'])}"
+            method = f"{method}, baseline {entry['baseline']}"
+        cells = [kind, entry["outcome"].replace("_", " "), gain, score, method, entry["metric"] or "-"]
         rows.append(f"| {' | '.join(map(_escape, cells))} |")
     return "\n".join([f"**{headline}**", "", *(f"- {line}" for line in others), "", *rows])
 
@@ -90,9 +94,10 @@ def _publish_verdict(path: Path, params: Params) -> None:
 
 
 def _publish_map(path: Path, params: Params) -> None:
-    picture = kept_map(path, Path("data/target"), params.primary)
+    picture = kept_map(path, params)
     url = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-    create_image_artifact(url, key="map", description=f"The target's images by UMAP, coloured by {params.primary}")
+    coloured = f", coloured by {params.primary_label}" if params.primary_label else ""
+    create_image_artifact(url, key="map", description=f"The target's images by UMAP{coloured}")
 
 
 def _publish_report(path: Path, params: Params) -> None:
@@ -101,7 +106,7 @@ def _publish_report(path: Path, params: Params) -> None:
 
 
 PUBLISHERS: Mapping[str, Callable[[Path, Params], None]] = {
-    "reports/transfer.json": _publish_verdict,
+    "reports/verdict.json": _publish_verdict,
     "reports/projection.parquet": _publish_map,
     "reports/report.html": _publish_report,
 }

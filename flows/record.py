@@ -20,7 +20,7 @@ def keep_order(before: Sequence[str], planned: Sequence[str]) -> None:
     """Put the stages of dvc.lock in order: those of ``before`` as they were, then the others as ``planned``.
 
     DVC appends a stage when it first ends. In a parallel run that order is chance, and would differ in git from
-    one clone to the next.
+    one clone to the next. ``planned`` are the stages of dvc.yaml: what else there is, is never in dvc.lock.
     """
     found = recorded_stages()
     wanted = [name for name in dict.fromkeys([*before, *planned]) if name in found]

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows import child
-from tasks.stage import BYTES_LEFT, CHECKPOINTS, FINISHED, KEEP
+from tasks.stage import BYTES_LEFT, CHECKPOINTS, FINISHED, KEEP, checkpoints_of, full_disk
 
 USER_MISTAKE = 2
 PROGRESS = '{"event": "progress"'
+NUMBERS = ("done", "total")
 # What DVC says after every stage, of which a person who watches learns nothing.
 SMALL_TALK = (
     "To track the changes",
@@ -92,8 +93,8 @@ def run_stage(
             alarm.start()
         with child.cleared(process):
             for line in map(str.rstrip, process.stdout or ()):
-                if line.startswith(PROGRESS):
-                    on_progress(json.loads(line))
+                if event := progress_event(line):
+                    on_progress(event)
                     continue
                 if "is cached - skipping run, checking out outputs" in line:
                     state = "restored"
@@ -111,15 +112,39 @@ def run_stage(
         _running.discard(process)
     seconds = time.monotonic() - began
     if exit_code == 0:
-        for file in Path(folder, CHECKPOINTS).glob(f"{'*' if with_upstream else name}/*/{FINISHED}"):
-            shutil.rmtree(file.parent, ignore_errors=True)
+        clear_checkpoints(Path(folder), None if with_upstream else name)
         return StageResult(state, seconds, 0)
     if _stopping.is_set():
         return StageResult(state, seconds, exit_code, f"{name} was stopped with the run", "stopped")
+    # The stage does so itself, unless it was killed or does not go through tasks/stage.py.
+    child.start("flows.restore", name, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT).wait()
     if late.is_set():
         sentence = f"{name} took longer than the {timeout:g} s that dvc.yaml gives it under meta.timeout"
         return StageResult(state, seconds, exit_code, sentence, "crash")
-    return _failure(name, list(lines), exit_code, seconds, Path(folder).resolve())
+    return failure_of(name, list(lines), exit_code, seconds, Path(folder).resolve())
+
+
+def progress_event(line: str) -> Mapping[str, Any] | None:
+    """Return the progress that a line of a stage tells of; any other line, or one cut short, is a line of the log."""
+    if not line.startswith(PROGRESS):
+        return None
+    try:
+        event = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    metrics = event.get("metrics", {})
+    if not isinstance(event.get("label"), str) or not isinstance(metrics, dict):
+        return None
+    if not all(_is_number(event.get(key)) for key in NUMBERS):
+        return None
+    return {**event, "metrics": {name: value for name, value in metrics.items() if _is_number(value)}}
+
+
+def clear_checkpoints(folder: Path, name: str | None = None) -> None:
+    """Remove the checkpoints of a stage, or of all, that finished, now that DVC has recorded the outputs."""
+    at = [folder / checkpoints_of(name)] if name else list((folder / CHECKPOINTS).glob("*"))
+    for file in (found for one in at for found in one.glob(f"*/{FINISHED}")):
+        shutil.rmtree(file.parent, ignore_errors=True)
 
 
 def stopping() -> bool:
@@ -139,7 +164,11 @@ def supervised() -> Iterator[None]:
         raise
 
 
-def _failure(name: str, lines: list[str], dvc_code: int, seconds: float, folder: Path) -> StageResult:
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def failure_of(name: str, lines: list[str], dvc_code: int, seconds: float, folder: Path) -> StageResult:
     """Make a result of the output of a stage that failed: DVC's last words say whether its command did."""
     said = next((line for line in reversed(lines) if line.startswith("ERROR: ")), "")
     before = lines[: lines.index(said)] if said else lines
@@ -150,8 +179,7 @@ def _failure(name: str, lines: list[str], dvc_code: int, seconds: float, folder:
     refused = ended is not None and int(ended[1]) == USER_MISTAKE
     full = shutil.disk_usage(folder).free < BYTES_LEFT or any(text in line for line in lines for text in FULL)
     if full and not refused:  # in which case the stage says so itself
-        sentence = f"the disk of {folder} is full: free some space and run again, and '{name}' goes on"
-        return StageResult("executed", seconds, dvc_code, sentence, "mistake")
+        return StageResult("executed", seconds, dvc_code, full_disk(folder, name), "mistake")
     if not ended and dvc_code < 0:
         sentence = f"DVC was killed by {signal.Signals(-dvc_code).name} while it worked on '{name}'"
         return StageResult("executed", seconds, dvc_code, sentence, "crash")

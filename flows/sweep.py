@@ -26,8 +26,8 @@ from flows.stages import REFUSED
 from flows.transfer import deliver
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.progress import say
-from tasks.params import PARAMS_FILE
 from tasks.stage import guarded
+from tasks.yaml_files import PARAMS_FILE, read_yaml
 
 LOCK_FILE = Path(".graftline/sweep.lock")
 BUSY = "another sweep is going on here: wait until it ends, or stop it"
@@ -57,17 +57,18 @@ def main() -> None:
     """Run a sweep: exit code 0 done, 2 a user's mistake, 1 a crash."""
     given = _arguments()
     combinations = {label(one): one for one in product(read_values(given.set))}
-    text = PARAMS_FILE.read_text(encoding="utf-8") if PARAMS_FILE.exists() else ""
-    for combination in combinations.values():
-        with_values(text, combination)  # nothing is started for a typo
-    commit, plan = _commit(given.allow_edits), read_plan()
-    num_nodes = len(share(plan, list(combinations.values())))
+    read_yaml(PARAMS_FILE)
+    text = PARAMS_FILE.read_text(encoding="utf-8-sig")
+    texts = [with_values(text, combination) for combination in combinations.values()]  # nothing is started for a typo
+    commit, nodes = _commit(given.allow_edits), share(texts)
+    read_plan()  # nor where DVC cannot read the project
     name = _name(given.name, combinations, commit)
-    say(f"{name}: {len(combinations)} combinations of {len(plan)} stages, {num_nodes} different stages to run")
+    most = max(sum(number in node.combinations for node in nodes) for number in range(len(texts)))
+    say(f"{name}: {len(combinations)} combinations of {most} stages, {len(nodes)} different stages to run")
     if given.plan:
         say("\n".join(f"  {one}" for one in combinations))
         return
-    split_metric(given.metric, plan)
+    split_metric(given.metric, nodes)
     runner = _runner(given.runner, given.slots)
     with hold(LOCK_FILE, BUSY), api() as url, temporary_settings({PREFECT_API_URL: url}):
         try:

@@ -28,7 +28,8 @@ from flows.remote import fetch, push, remote_name
 from flows.server import api
 from flows.stages import BLOCKED, REFUSED, run_stages, sum_up
 from pipeline_lib.core.errors import UserError
-from tasks.params import Params, read_params
+from tasks.check import checked
+from tasks.params import Params
 from tasks.stage import guarded
 
 LOCK_FILE = Path(".graftline/flow.lock")
@@ -50,7 +51,9 @@ def transfer(remote: bool = False, drops: dict[str, float] | None = None) -> Sta
         with hold(LOCK_FILE, BUSY) as file, named(file, UUID(flow_run.get_id())):
             for sentence in mend():
                 get_run_logger().warning(sentence)
-            params = read_params()
+            params, warnings = checked()
+            for sentence in warnings:
+                get_run_logger().warning(sentence)
             remote = remote and _has_remote()
             notes = [fetch(get_run_logger().info)] if remote else []
             plan = read_plan()
@@ -71,7 +74,7 @@ def _run(plan: tuple[PlannedStage, ...], params: Params, pull: bool) -> State:
     told(lambda: publish_plan(plan))
     recorded = recorded_stages(BEFORE)
     states = run_stages(plan, params, pull)
-    keep_order(recorded, list(states))
+    keep_order(recorded, [stage.name for stage in plan if stage.own])
     return sum_up(states)
 
 
@@ -101,8 +104,9 @@ def _name_run(params: Params) -> None:
     """Give the run a name and tags by which a person finds it again."""
     command = ["git", "describe", "--always", "--dirty=+edits", "--exclude=*"]
     commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "no commit"
-    name = f"{params.source.reader} to {params.target.reader}, {commit}"
-    tags = [params.source.reader, params.target.reader, params.pretrain.method, f"seed {params.seed}", commit]
+    name = f"{' and '.join(params.source)} to {' and '.join(params.target)}, {commit}"
+    seeds = [f"seed {seed}" for seed in params.seeds]
+    tags = [*dict.fromkeys([*params.source, *params.target, params.pretrain.method, *seeds, commit])]
     with get_client(sync_client=True) as client:
         client.update_flow_run(UUID(flow_run.get_id()), name=name, tags=tags)
 
@@ -122,7 +126,7 @@ def main() -> None:
     parser.add_argument("--remote", action="store_true", help="share results through DVC's default remote")
     remote = parser.parse_args().remote
     with hold(LOCK_FILE, BUSY):
-        read_params()  # no server is started for a typo
+        checked()  # no server is started for a typo
     with api() as url, temporary_settings({PREFECT_API_URL: url}):
         try:
             state = outcome(lambda: transfer(remote, return_state=True))

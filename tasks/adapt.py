@@ -1,61 +1,124 @@
-"""Carry encoder and heads over to the target, whose labels are never read here."""
+"""Carry encoder and heads over to the target, none of whose labels is read here."""
 
 import copy
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
-from pipeline_lib.adapt import ADAPTERS
+from pipeline_lib.adapt import ADAPTERS, Adapter
 from pipeline_lib.core.compute import resolve_device, seed_everything
-from pipeline_lib.core.files import write_csv, write_json, write_parquet
+from pipeline_lib.core.files import read_json, write_csv, write_json, write_parquet
+from pipeline_lib.core.progress import say
 from pipeline_lib.core.registry import pick, with_options
 from pipeline_lib.core.seeds import derive_seed
-from pipeline_lib.data.dataset import read_dataset
+from pipeline_lib.data.roles import Role
+from pipeline_lib.data.rows import Rows
 from pipeline_lib.encoders.encoder import save_model
-from pipeline_lib.encoders.features import to_tensor
-from pipeline_lib.heads.labels import encode
-from pipeline_lib.heads.model import load_multi_task
+from pipeline_lib.heads.model import MultiTask, load_multi_task
 from pipeline_lib.heads.predictions import prediction_table
-from tasks.fitting import train
+from pipeline_lib.labels import KINDS
+from pipeline_lib.labels.kind import labelled
+from pipeline_lib.training import Batches
+from tasks.blocks import Adapt
+from tasks.fitting import train, training_argument
+from tasks.params import written_in
+from tasks.roles import read_both
 from tasks.stage import Stage, main
 
+SOURCE_ONLY = "source_only"
+BATCH_SIZE = 512  # of predictions
+CURVE = ["method", "epoch", "loss"]
 
-def run(stage: Stage) -> None:
-    """Run every adapter of the list and hand on the declared one."""
-    block, primary = stage.params.adapt, stage.params.primary
-    device = resolve_device(stage.params.device)
-    source = read_dataset(Path("data/source"), [primary])
-    target = read_dataset(Path("data/target"))
-    model = load_multi_task(Path("models/heads")).to(device)
-    train_rows = source.rows("train")
-    labelled = {
-        "images_BCHW": to_tensor(source.images[train_rows]).to(device),
-        primary: encode(source.label(primary)[train_rows], model.specs[primary]).to(device),
-    }
-    images = to_tensor(target.images).to(device)
-    tables = [prediction_table(model, "source_only", target.table["id"], images)]
-    histories, adapted = [], {}
-    for name in block.methods:
-        seed = derive_seed(stage.params.seed, "adapt", name)
-        seed_everything(seed)
-        where = "adapt.methods in params.yaml"
-        adapter = with_options(pick(ADAPTERS, name, where), block.options.get(name, {}), f"adapt.options.{name}")
 
-        fit = partial(train, stage, block, name=name, seed=seed)
-        adapted[name] = copy.deepcopy(model)
-        history = adapter(adapted[name], images, labelled, primary, fit)
-        histories.append(history.assign(method=name))
-        tables.append(prediction_table(adapted[name].to(device), name, target.table["id"], images))
-
-    curves = pd.concat(histories)
-    config = {**model.config(), "method": block.use, "fingerprint": stage.fingerprint}
-    save_model(stage.output("models/adapted"), adapted[block.use], config)
-    write_parquet(stage.output("predictions/adapt.parquet"), pd.concat(tables))
-    write_csv(stage.output("plots/adapt.csv"), curves[["method", "epoch", "loss"]])
+def run(stage: Stage, training: int) -> None:
+    """Run every adapter of the list that applies, and hand on the declared one, as the training with this seed."""
+    params, block, device = stage.params, stage.params.adapt, resolve_device(stage.params.device)
+    source, target = read_both(params, list(params.labels), ())
+    model = load_multi_task(Path(f"models/heads/{training}"))
+    trained = read_json(Path(f"models/heads/{training}/config.json"))
+    rows = Rows(target.images, np.arange(len(target)))
+    carried = [name for name in model.specs if trained["learnt_from"][name] == "source"]
+    label = _label(params.primary_label, model, carried)
+    adapted: dict[str, MultiTask] = {SOURCE_ONLY: model}
+    histories = [pd.DataFrame(columns=CURVE)]
+    methods: list[str] = []
+    if not carried:
+        say("adapt: no label is learnt from the source, so there is nothing to adapt and the model stays")
+    elif len(target) < 2:
+        say("adapt: the target has a single image, which has no statistics to adapt to, so the model stays")
+    else:
+        methods = block.methods
+    batches = _labelled(source, model, label, block, device, training) if methods and label else None
+    with written_in("adapt"):
+        for name in methods:
+            adapter = pick(ADAPTERS, name, "methods")
+            if label is None and (adapter.needs_label or adapter.needs_source):
+                say(f"adapt: no label with classes is learnt from the source, so {name} is left out")
+                continue
+            learner = with_options(adapter, block.options.get(name, {}), f"options.{name}")
+            adapted[name], history = _adapt(stage, name, learner, copy.deepcopy(model), label, batches, rows, training)
+            histories.append(history.assign(method=name)[CURVE])
+    use = block.use if block.use in adapted else SOURCE_ONLY
+    say(f"adapt: handing on the model {'as it is' if use == SOURCE_ONLY else f'after {use}'}")
+    ids = target.table["id"]
+    tables = [prediction_table(one, name, ids, rows, device, BATCH_SIZE) for name, one in adapted.items()]
+    config = {**trained, "method": use, "fingerprint": stage.fingerprint}
+    save_model(stage.output(f"models/adapted/{training}"), adapted[use], config)
+    write_parquet(stage.output(f"predictions/adapt/{training}.parquet"), pd.concat(tables))
+    curves = pd.concat([history for history in histories if len(history)] or histories)
+    write_csv(stage.output(f"plots/adapt/{training}.csv"), curves)
     final = curves.groupby("method", sort=True)["loss"].last()
-    write_json(stage.output("metrics/adapt.json"), {f"loss.{name}": loss for name, loss in final.items()})
+    write_json(stage.output(f"metrics/adapt/{training}.json"), {f"loss.{name}": loss for name, loss in final.items()})
+
+
+def _adapt(
+    stage: Stage,
+    name: str,
+    adapter: Callable[..., Adapter],
+    model: MultiTask,
+    label: str | None,
+    source: Batches | None,
+    rows: Rows,
+    training: int,
+) -> tuple[MultiTask, pd.DataFrame]:
+    """Return the adapted model and how its training went."""
+    block, device = stage.params.adapt, resolve_device(stage.params.device)
+    seed = derive_seed(training, "adapt", name)
+    seed_everything(seed)
+    learner = adapter(model, label, source)
+    history = pd.DataFrame({"epoch": [], "loss": []})
+    if learner.trains:
+        history = train(stage, block, learner, {"images_BCHW": rows}, name=name, seed=seed)
+    learner.finish(rows, device)
+    return model, history
+
+
+def _label(primary: str | None, model: MultiTask, carried: Sequence[str]) -> str | None:
+    """Return the label whose classes adapters go by: the primary one, else the first that the source taught."""
+    able = [name for name in carried if KINDS[model.specs[name]["kind"]].has_classes]
+    return primary if primary in able else next(iter(able), None)
+
+
+def _labelled(source: Role, model: MultiTask, label: str, block: Adapt, device: torch.device, training: int) -> Batches:
+    """Return the source's training images that have the label, as batches to draw from."""
+    values, train_rows = source.label(label), source.rows("train")
+    rows = train_rows[labelled(values[train_rows])]
+    spec: Mapping[str, Any] = model.specs[label]
+    columns: dict[str, Tensor | Rows] = {
+        "images_BCHW": Rows(source.images, rows),
+        "labels": KINDS[spec["kind"]].encode(values[rows], spec),
+    }
+    batches = Batches(columns, block.batch_size, derive_seed(training, "adapt source"))
+    batches.place(device)
+    return batches
 
 
 if __name__ == "__main__":
-    main("adapt", run)
+    training = training_argument(__doc__)
+    main(f"adapt@{training}", partial(run, training=training))

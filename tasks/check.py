@@ -1,28 +1,162 @@
-"""Check params.yaml before anything starts."""
+"""Check params.yaml, dvc.yaml and what they point to before anything starts, within seconds.
 
+PyTorch takes longer to import than all of this, so it is imported only where an option, a device or an encoder of timm
+is asked for.
+"""
+
+import ast
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline_lib.core.errors import UserError
-from tasks.meta import DVC_FILE, parse_meta
-from tasks.params import PARAMS_FILE, read_params, read_yaml
-from tasks.stage import arguments, guarded, look_up
+import pipeline_lib
+from pipeline_lib.core.errors import UserError, shown
+from pipeline_lib.core.registry import pick, with_options
+from tasks.blocks import listed
+from tasks.declaration import Declaration, look_up, read_stages
+from tasks.meta import parse_meta
+from tasks.params import Params, read_params, written_in
+from tasks.stage import arguments, guarded, refuse_unwritable
+from tasks.yaml_files import PARAMS_FILE, read_yaml
 
 
 def check() -> None:
-    """Check params.yaml and what it points to, and say so."""
-    arguments(__doc__)
-    params, raw = read_params(), read_yaml(PARAMS_FILE)
-    for role, spec in {"source": params.source, "target": params.target}.items():
-        if not Path(spec.path).exists():
-            raise UserError(
-                f"{role}.path in {PARAMS_FILE} is '{spec.path}', which does not exist: "
-                "correct it, or put the images there"
-            )
-    for name, stage in read_yaml(DVC_FILE)["stages"].items():
-        parse_meta(name, stage.get("meta"))
-        for key in stage["params"]:
-            look_up(key, raw)
+    """Check everything that params.yaml and dvc.yaml alone can get wrong, and say so."""
+    arguments(__doc__ or "")
+    _, notes = checked()
+    for note in notes:
+        print(f"note: {note}")
     print(f"{PARAMS_FILE} is valid")
+
+
+def checked() -> tuple[Params, list[str]]:
+    """Return the parameters, and sentences on what is no mistake but hardly meant; UserError for what is wrong."""
+    params = read_params()
+    _check_paths(params)
+    stages = read_stages()
+    raw = read_yaml(PARAMS_FILE)
+    for address, stage in stages.items():
+        parse_meta(address, stage.meta)
+        for key in stage.params:
+            look_up(key, raw)
+    refuse_unwritable(Path(out) for stage in stages.values() for out in stage.outs)
+    _check_names(params)
+    return params, [*_unused(params), *_leftovers(stages.values())]
+
+
+def _check_names(params: Params) -> None:
+    """Raise UserError for a method, reader, adapter, encoder, device or option that there is not."""
+    for name, spec in params.datasets.items():
+        with written_in(f"datasets.{name}"):
+            _refuse_unknown("data/readers", "READERS", spec.reader, "reader")
+    with written_in("select"):
+        _refuse_unknown("select", "SELECTORS", params.select.method, "method")
+        if params.select.options:
+            from pipeline_lib.select import SELECTORS
+
+            with_options(SELECTORS[params.select.method], params.select.options, "options")
+    with written_in("pretrain"):
+        _refuse_unknown("methods", "METHODS", params.pretrain.method, "method")
+        if params.pretrain.options:
+            from pipeline_lib.methods import METHODS
+
+            with_options(METHODS[params.pretrain.method], params.pretrain.options, "options")
+        _check_encoder(params)
+    with written_in("adapt"):
+        for name in params.adapt.methods:
+            _refuse_unknown("adapt", "ADAPTERS", name, "methods")
+        if any(params.adapt.options.values()):
+            from pipeline_lib.adapt import ADAPTERS
+
+            for name, options in params.adapt.options.items():
+                with_options(ADAPTERS[name], options, f"options.{name}")
+    _check_hardware(params)
+
+
+def registered(package: str, registry: str) -> list[str]:
+    """Return the names in an explicit dict of pipeline_lib, read without importing what stands behind them."""
+    file = Path(pipeline_lib.__file__ or "").parent / package / "__init__.py"
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if (
+            isinstance(node, ast.AnnAssign)
+            and isinstance(node.value, ast.Dict)
+            and ast.unparse(node.target) == registry
+        ):
+            return [ast.literal_eval(key) for key in node.value.keys if key]
+    raise LookupError(f"{file} has no dict {registry}")
+
+
+def _refuse_unknown(package: str, registry: str, name: str, where: str) -> None:
+    pick(dict.fromkeys(registered(package, registry)), name, where)
+
+
+def _check_encoder(params: Params) -> None:
+    if params.pretrain.encoder in registered("encoders", "ENCODERS"):
+        return
+    import timm
+
+    from pipeline_lib.encoders.backbone import build_backbone
+
+    if not timm.is_model(params.pretrain.encoder):
+        build_backbone(params.pretrain.encoder, params.image.channels, params.image.size)  # which says so
+
+
+def _check_hardware(params: Params) -> None:
+    block, processes = params.pretrain, params.pretrain.devices * params.pretrain.num_nodes
+    plain = processes == 1 and block.precision == "32-true"
+    if params.device in ("auto", "cpu") and plain:
+        return
+    from pipeline_lib.core.compute import resolve_device, resolve_hardware
+
+    device = resolve_device(params.device)
+    with written_in("pretrain"):
+        resolve_hardware(device, processes, block.batch_size, block.precision)
+
+
+def _check_paths(params: Params) -> None:
+    for name, spec in params.datasets.items():
+        key = f"datasets.{name}.path in {PARAMS_FILE} is {shown(spec.path)}"
+        if not _exists(spec.path):
+            raise UserError(f"{key}, which does not exist: correct it, or put the images there")
+        if spec.labels is not None and not _exists(str(Path(spec.path, spec.labels))):
+            raise UserError(
+                f"datasets.{name}.labels in {PARAMS_FILE} is {shown(spec.labels)}, which is not in {shown(spec.path)}: "
+                "correct it, put the table there, or null leaves the images without labels"
+            )
+    if params.pretrain.weights == "file" and not _exists(params.pretrain.weights_path):
+        where = f"pretrain.weights_path in {PARAMS_FILE} is {shown(params.pretrain.weights_path)}"
+        raise UserError(f"{where}, which does not exist: correct it, or put the weights there")
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # too long for a path, or with a NUL in it
+        return False
+
+
+def _unused(params: Params) -> Iterator[str]:
+    unused = [name for name in params.datasets if name not in (*params.source, *params.target)]
+    if unused:
+        yield f"in no role, so ingested for nothing: {listed(unused)}"
+
+
+def _leftovers(stages: Iterable[Declaration]) -> Iterator[str]:
+    """Name what lies in folders that stages depend on without a stage that makes it: what was made for another list."""
+    outs = {Path(out) for stage in stages for out in stage.outs}
+    above = {folder for out in outs for folder in out.parents}
+    folders = {Path(dep) for stage in stages for dep in stage.deps} & above
+    for folder in sorted(folders - {Path()}):
+        for left in sorted(_left_in(folder, outs, above)):
+            yield f"{left} is left over from other settings, and stages that depend on {folder} read it: remove it"
+
+
+def _left_in(folder: Path, outs: set[Path], above: set[Path]) -> Iterator[Path]:
+    for path in map(Path, sorted(os.scandir(folder), key=lambda entry: entry.name)) if folder.is_dir() else ():
+        if path in above and path.is_dir():
+            yield from _left_in(path, outs, above)
+        elif path not in outs and not path.name.startswith("."):
+            yield path
 
 
 if __name__ == "__main__":

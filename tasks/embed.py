@@ -1,48 +1,52 @@
-"""Turn both datasets into features: raw pixels and every encoder so far."""
+"""Turn the target, and a sample of the source, into features of every encoder so far."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from pipeline_lib.core.compute import resolve_device
-from pipeline_lib.core.files import read_json, write_json, write_npy, write_parquet
+from pipeline_lib.core.files import read_json, write_json, write_npy
 from pipeline_lib.core.seeds import derive_seed
-from pipeline_lib.data.dataset import read_dataset
-from pipeline_lib.encoders.encoder import Encoder, from_config, load_encoder
-from pipeline_lib.encoders.features import extract
+from pipeline_lib.data.rows import Rows
+from pipeline_lib.encoders.encoder import load_encoder
+from pipeline_lib.encoders.inference import features
 from pipeline_lib.heads.model import load_multi_task
+from tasks.fitting import training_argument
+from tasks.roles import read_both
 from tasks.stage import Stage, main
 
-PRETRAINED = Path("models/encoder")
+STARTS = {"random": "its random weights", "hub": "the weights given by timm", "file": "the given weights"}
 
 
-def run(stage: Stage) -> None:
-    """Write one matrix per representation and dataset."""
-    device = resolve_device(stage.params.device)
-    folder = stage.output("features")
-    untrained = from_config(read_json(PRETRAINED / "config.json"), derive_seed(stage.params.seed, "pretrain"))
-    supervised, adapted = load_multi_task(Path("models/heads")), load_multi_task(Path("models/adapted"))
-    encoders: dict[str, tuple[Encoder | None, str]] = {
-        "pixels": (None, "raw pixels, the baseline without any learning"),
-        "untrained": (untrained, "the encoder as it was before pretraining"),
-        "pretrained": (load_encoder(PRETRAINED), "the encoder after self-supervised pretraining on the source"),
-        "supervised": (supervised.encoder, "the encoder after training with the source's labels"),
+def run(stage: Stage, training: int) -> None:
+    """Write one matrix per representation and role, of the training with this seed."""
+    params, block = stage.params, stage.params.embed
+    device, folder = resolve_device(params.device), stage.output(f"features/{training}")
+    source, target = read_both(params)
+    # The same images in every training, so that what differs is the training.
+    rng = np.random.default_rng(derive_seed(params.seed, "embed"))
+    sample = np.sort(rng.permutation(len(source))[: block.source_sample])
+    rows = {"source": Rows(source.images, sample), "target": Rows(target.images, np.arange(len(target)))}
+    pretrained = Path(f"models/encoder/{training}")
+    start = STARTS[read_json(pretrained / "config.json")["weights"]]
+    supervised, adapted = (load_multi_task(Path(f"models/{name}/{training}")) for name in ("heads", "adapted"))
+    encoders = {
+        "start": (load_encoder(pretrained / "start"), f"the encoder before pretraining, with {start}"),
+        "pretrained": (load_encoder(pretrained), "the encoder after pretraining on the source"),
+        "supervised": (supervised.encoder, "the encoder after training with the labels"),
         "adapted": (adapted.encoder, "the encoder after adaptation to the unlabelled target"),
     }
     described = []
     for name, (encoder, what) in encoders.items():
-        for role in ("source", "target"):
-            images = read_dataset(Path(f"data/{role}")).images
-            if encoder is None:
-                features = images.reshape(len(images), -1).astype(np.float32) / 255
-            else:
-                features = extract(encoder, images, stage.params.embed.batch_size, device, f"{name} of the {role}")
-            write_npy(folder / role / f"{name}.npy", features)
-        described.append({"name": name, "dim": features.shape[1], "what": what})
-    for role in ("source", "target"):
-        write_parquet(folder / role / "ids.parquet", read_dataset(Path(f"data/{role}")).table[["id"]])
+        for role, images in rows.items():
+            found = features(encoder, images, device, block.batch_size, f"{name} of the {role}")
+            write_npy(folder / role / f"{name}.npy", found)
+        described.append({"name": name, "dim": encoder.num_features, "what": what})
+    write_npy(folder / "source/rows.npy", sample)
     write_json(folder / "card.json", {"representations": described})
 
 
 if __name__ == "__main__":
-    main("embed", run)
+    training = training_argument(__doc__)
+    main(f"embed@{training}", partial(run, training=training))

@@ -1,47 +1,58 @@
-"""Read the images of one role, decode and frame them, and write the dataset artifact."""
+"""Read the images of one dataset, decode and frame them, and write the dataset artifact."""
 
+import argparse
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pipeline_lib.core.progress import say
 from pipeline_lib.core.registry import pick
-from pipeline_lib.data.dataset import write_dataset
 from pipeline_lib.data.ingest import ingest
 from pipeline_lib.data.readers import READERS
-from tasks.stage import Stage, arguments, main
+from tasks.params import written_in
+from tasks.stage import Stage, main
 
 
-def run(stage: Stage, role: str) -> None:
-    """Ingest the source or the target."""
+def run(stage: Stage, dataset: str) -> None:
+    """Ingest the dataset of this name."""
     params = stage.params
-    spec = params.source if role == "source" else params.target
-    reader = pick(READERS, spec.reader, f"{role}.reader in params.yaml")
-    reading = reader(Path(spec.path), spec.labels, tuple(params.labels))
-    images, table, card = ingest(
-        reading,
-        params.labels,
-        size=params.image.size,
-        channels=params.image.channels,
-        content=spec.content,
-        background=spec.background,
-        invert=spec.invert,
-        levels=spec.levels,
-        max_broken=spec.max_broken,
-        test_fraction=spec.test_fraction,
-        limit=spec.limit,
-        seed=params.seed,
-    )
-    write_dataset(stage.output(f"data/{role}"), images, table, {"role": role, "reader": spec.reader, **card})
-    say(f"{role}: {len(table)} images of {'x'.join(map(str, images.shape[1:]))}")
+    spec = params.datasets[dataset]
+    framing: dict[str, Any] = {
+        "content": spec.content,
+        "background": spec.background,
+        "invert": spec.invert,
+        "levels": list(spec.levels),
+    }
+    with written_in(f"datasets.{dataset}"):
+        reader = pick(READERS, spec.reader, "reader")
+        card = ingest(
+            reader(Path(spec.path), spec.labels, tuple(params.labels)),
+            params.label_kinds,
+            stage.output(f"datasets/{dataset}"),
+            size=params.image.size,
+            channels=params.image.channels,
+            max_broken=spec.max_broken,
+            test_fraction=spec.test_fraction,
+            limit=spec.limit,
+            seed=params.seed,
+            about={"reader": spec.reader, "framing": framing},
+            **framing,
+        )
+    say(f"{dataset}: {card['num_images']} images of {'x'.join(map(str, card['shape'][1:]))}")
     for reason, count in Counter(broken["reason"] for broken in card["quarantined"]).items():
-        say(f"{role}: {count} quarantined: {reason}")
+        say(f"{dataset}: {count} quarantined: {reason}")
     for mode, count in card["converted"].items():
-        say(f"{role}: {count} of mode {mode} converted")
+        say(f"{dataset}: {count} of mode {mode} converted")
     for name, described in card["labels"].items():
-        say(f"{role}: label '{name}' on {described['num_labelled']} images, {described['num_missing']} without")
+        say(f"{dataset}: label '{name}' on {described['num_labelled']} images, {described['num_missing']} without")
+    for note in card["notes"]:
+        say(f"{dataset}: {note}")
 
 
 if __name__ == "__main__":
-    role = arguments(__doc__, role=["source", "target"]).role
-    main(f"ingest_{role}", partial(run, role=role))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dataset", help="one of datasets in params.yaml")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of a user's mistake")
+    dataset = parser.parse_args().dataset
+    main(f"ingest@{dataset}", partial(run, dataset=dataset))

@@ -7,9 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pipeline_lib.core.errors import UserError, nearest
 from pipeline_lib.core.files import read_json
-from tasks.params import read_yaml
-
-DVC_FILE = Path("dvc.yaml")
+from tasks.declaration import makes, read_stages
+from tasks.yaml_files import DVC_FILE
 
 
 class Bounds(BaseModel):
@@ -79,16 +78,11 @@ def unmet(stage: str, meta: Meta) -> list[str]:
     return sentences
 
 
-def refuse_unmet_before(stage: str) -> None:
-    """Raise UserError if a stage whose outputs ``stage`` depends on does not meet its checks."""
-    stages = read_yaml(DVC_FILE).get("stages", {})
-    deps = [Path(str(dep)) for dep in stages[stage].get("deps", [])]
-    for name, other in stages.items():
-        meta = parse_meta(name, other.get("meta"))
-        if not meta.checks or name == stage:
-            continue
-        listed = [out for kind in ("outs", "metrics", "plots") for out in other.get(kind, [])]
-        outs = [Path(next(iter(out)) if isinstance(out, dict) else out) for out in listed]
-        if any(dep.is_relative_to(out) or out.is_relative_to(dep) for dep in deps for out in outs):
-            for sentence in unmet(name, meta):
+def refuse_unmet_before(address: str) -> None:
+    """Raise UserError if a stage whose outputs the stage ``address`` depends on does not meet its checks."""
+    stages = read_stages()
+    for other in stages.values():
+        meta = parse_meta(other.address, other.meta)
+        if meta.checks and other.address != address and makes(other, stages[address]):
+            for sentence in unmet(other.address, meta):
                 raise UserError(sentence)

@@ -6,13 +6,14 @@ chooses nothing, and the method ``supervised``, the baseline that self-supervisi
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from torch import Tensor
 
 from pipeline_lib.core.compute import resolve_device, resolve_hardware, seed_everything
 from pipeline_lib.core.errors import UserError
@@ -21,65 +22,68 @@ from pipeline_lib.core.progress import say
 from pipeline_lib.core.ranks import leads
 from pipeline_lib.core.registry import pick, with_options
 from pipeline_lib.core.seeds import derive_seed
-from pipeline_lib.data.dataset import Dataset, read_dataset
+from pipeline_lib.data.roles import Role
 from pipeline_lib.data.rows import Rows
 from pipeline_lib.encoders.encoder import Encoder, from_config, save_model
 from pipeline_lib.encoders.weights import load_pretrained, stem_of
-from pipeline_lib.methods import LABELLED, METHODS
+from pipeline_lib.labels import KINDS
+from pipeline_lib.methods import LABELLED, METHODS, kept_encoder
 from pipeline_lib.training import Hardware
 from pipeline_lib.training.probe import FeatureProbe
 from pipeline_lib.views import augment
-from tasks.fitting import train
-from tasks.params import Pretrain
+from tasks.blocks import Pretrain
+from tasks.fitting import framing, train, training_argument
+from tasks.params import Params, written_in
+from tasks.roles import read_both
 from tasks.stage import Stage, main
 
-SOURCE = Path("data/source")
 # Enough to estimate a rank and a spread, few enough to look at after every epoch.
 WATCHED = 1000
 
 
-def run(stage: Stage) -> None:
-    """Pretrain on the selected images of the source."""
-    block = stage.params.pretrain
-    device = resolve_device(stage.params.device)
+def run(stage: Stage, training: int) -> None:
+    """Pretrain on the selected images of the source, as the training with the seed ``training``."""
+    params, device = stage.params, resolve_device(stage.params.device)
+    supervised = params.primary_label if params.pretrain.method in LABELLED else None
+    source, target = read_both(params, sorted({name for name in (params.pretrain.watch, supervised) if name}), ())
+    with written_in("pretrain"):
+        _run(stage, training, source, target, supervised, device)
+
+
+def _run(stage: Stage, training: int, source: Role, target: Role, supervised: str | None, device: torch.device) -> None:
+    params, block, seed = stage.params, stage.params.pretrain, derive_seed(training, "pretrain")
     resolve_hardware(device, block.devices * block.num_nodes, block.batch_size, block.precision)
-    seed = derive_seed(stage.params.seed, "pretrain")
-    supervised = block.method in LABELLED
-    source = read_dataset(SOURCE, sorted({name for name in (block.watch, supervised and stage.params.primary) if name}))
-    selection = pd.read_parquet("data/selection.parquet").set_index("id")["weight"]
-    chosen = source.table["id"].isin(selection.index).to_numpy(copy=True)
-    options = dict(block.options)
-    columns: dict[str, Any] = {}
+    if block.method in LABELLED and supervised is None:
+        raise UserError(f"method is '{block.method}', which needs a label, but the labels block has none: add it there")
+    rows, weights = _selected(source)
+    options, columns = dict(block.options), {}
     if supervised:
-        classes, numbers = _labels(source, stage.params.primary)
-        chosen &= (numbers >= 0) & (source.table["split"] == "train").to_numpy()
-        options["num_classes"] = len(classes)
-        columns["labels"] = torch.from_numpy(numbers[chosen])
-    rows = np.flatnonzero(chosen)
-    if block.batch_size > len(rows):
-        raise UserError(
-            f"pretrain.batch_size in params.yaml is {block.batch_size}, but there are only {len(rows)} images to train "
-            f"on: lower it to {len(rows)} or less"
-        )
-    columns["images_BCHW"] = Rows(SOURCE / "images.npy", rows)
-    weights = torch.from_numpy(selection[source.table["id"][rows]].to_numpy(copy=True))
+        classes = _classes(source, params.label_kinds[supervised], supervised)
+        rows, weights = (values[(classes[rows] >= 0)] for values in (rows, weights))
+        options["num_classes"] = int(classes.max()) + 1
+        columns["labels"] = torch.from_numpy(classes[rows])
+    if len(rows) < 2:
+        raise UserError(f"{len(rows)} images of the source are left to train on, and it takes two: add some")
+    if len(rows) < block.batch_size:
+        say(f"pretrain: there are {len(rows)} images, so a batch has that many and not {block.batch_size}")
+    images: dict[str, Any] = {"images_BCHW": Rows(source.images, rows)}
 
     seed_everything(seed)
-    encoder = _encoder(stage, source, seed)
-    method = with_options(pick(METHODS, block.method, "pretrain.method in params.yaml"), options, "pretrain.options")
+    encoder = _encoder(block, source, params.image.size, seed)
+    method = with_options(pick(METHODS, block.method, "method"), options, "options")
     learner = method(encoder, augment(encoder, block.views.model_dump(), block.transforms))
-    hardware = Hardware(device, block.devices, block.num_nodes, block.strategy, block.precision)
+    start = {name: tensor.detach().clone() for name, tensor in encoder.state_dict().items()}
     history = train(
         stage,
         block,
         learner,
-        columns,
+        {**columns, **images},
         name="pretrain",
         seed=seed,
-        weights=None if bool((weights == weights[0]).all()) else weights,
-        hardware=hardware,
+        weights=None if bool((weights == weights[0]).all()) else torch.from_numpy(weights),
+        hardware=Hardware(device, block.devices, block.num_nodes, block.strategy, block.precision),
         optimizer=block.optimizer,
-        watch=_watch(encoder, source, block, rows),
+        watch=_watch(encoder, source, block, params, rows),
         loggers=_loggers(block, stage),
     )
     if not leads():
@@ -89,48 +93,85 @@ def run(stage: Stage) -> None:
             f"pretrain: {speed['images_per_second']:.0f} images a second, {speed['data_wait']:.1%} of the time waiting "
             f"for data, at most {speed['gigabytes']:.1f} GB of memory"
         )
-    config = {**encoder.config(), "method": block.method, "fingerprint": stage.fingerprint}
-    save_model(stage.output("models/encoder"), encoder, config)
-    write_csv(stage.output("plots/pretrain.csv"), history)
+    kept = kept_encoder(learner)
+    folder = stage.output(f"models/encoder/{training}")
+    config = {
+        **kept.config(),
+        "framing": framing(source, target),
+        "method": block.method,
+        "weights": block.weights,
+        "fingerprint": stage.fingerprint,
+    }
+    save_model(folder, kept, config)
+    # What pretraining has to beat: its own encoder before the first step.
+    kept.load_state_dict(start)
+    save_model(folder / "start", kept, config)
+    write_csv(stage.output(f"plots/pretrain/{training}.csv"), history)
     last = history.iloc[-1].drop("epoch").to_dict()
-    write_json(stage.output("metrics/pretrain.json"), {**last, "images": len(rows), "epochs": block.epochs})
+    metrics = {**last, "images": len(rows), "epochs": block.epochs}
+    write_json(stage.output(f"metrics/pretrain/{training}.json"), metrics)
 
 
-def _encoder(stage: Stage, source: Dataset, seed: int) -> Encoder:
-    block, image = stage.params.pretrain, stage.params.image
+def _selected(source: Role) -> tuple[np.ndarray, np.ndarray]:
+    """Return the selected rows (int64) and their weights, without the groups of the target's test split.
+
+    Pretraining reads no labels, and yet another image of a patient, say, who is tested on would be known to it.
+    """
+    chosen = pd.read_parquet("selection/source.parquet").set_index("id")["weight"]
+    weights = source.table["id"].map(chosen).to_numpy(dtype=np.float64)
+    near_test = source.table["near_test"].to_numpy(dtype=bool)
+    rows = np.flatnonzero(~np.isnan(weights) & ~near_test)
+    if left_out := int((~np.isnan(weights) & near_test).sum()):
+        say(f"pretrain: {left_out} images of groups in the target's test split are left out")
+    return rows, weights[rows]
+
+
+def _encoder(block: Pretrain, source: Role, image_size: int, seed: int) -> Encoder:
+    weights = {"random": None, "hub": "hub"}.get(block.weights, block.weights_path)
     recipe = {
         "encoder": block.encoder,
-        "channels": image.channels,
-        "size": block.size or image.size,
-        "mean": source.card["mean"],
-        "std": source.card["std"],
+        "channels": source.images.shape[3],
+        "size": block.size or image_size,
+        "mean": source.mean,
+        "std": source.std,
     }
-    encoder = from_config({**recipe, "stem": stem_of(block.weights)}, seed)
-    if block.weights is not None:
-        say(f"pretrain: {load_pretrained(encoder, block.weights, partial=block.allow_partial)}")
+    encoder = from_config({**recipe, "stem": stem_of(weights)}, seed)
+    if weights is not None:
+        say(f"pretrain: {load_pretrained(encoder, weights, partial=block.allow_partial)}")
     return encoder
 
 
-def _labels(source: Dataset, name: str) -> tuple[list[Any], np.ndarray]:
-    """Return the classes of a label and its numbers, int64 ``[N]``, -1 where it is missing."""
-    values = source.label(name)
-    known = ~pd.isna(values)
-    classes = sorted(set(values[known]))
-    numbers = np.full(len(values), -1)
-    numbers[known] = np.searchsorted(np.array(classes), values[known])
-    return classes, numbers
+def _classes(source: Role, kind: str, name: str) -> np.ndarray:
+    """Return the class numbers of a label in the train split, int64 ``[N]``, -1 elsewhere and where missing."""
+    values, train_rows = source.label(name), source.rows("train")
+    if not KINDS[kind].has_classes:
+        raise UserError(f"the label '{name}' is {kind}, but this takes one of classes: name another as primary")
+    spec = KINDS[kind].describe(values[train_rows])
+    if spec["problem"]:
+        raise UserError(f"the source's label '{name}' cannot be learnt: {spec['problem']}; label more of the source")
+    numbers = np.full(len(source), -1)
+    encoded: Tensor = KINDS[kind].encode(values[train_rows], spec)
+    numbers[train_rows] = np.where(encoded.numpy() >= 0, encoded.numpy(), -1)
+    return numbers
 
 
-def _watch(encoder: Encoder, source: Dataset, block: Pretrain, rows: np.ndarray) -> Callable[[], Mapping[str, float]]:
+def _watch(
+    encoder: Encoder, source: Role, block: Pretrain, params: Params, rows: np.ndarray
+) -> Callable[[], Mapping[str, float]]:
     """Return the probe of the features after each epoch; with a label, kNN from its train to its test split."""
-    images = SOURCE / "images.npy"
     if block.watch is None:
-        return FeatureProbe(encoder, Rows(images, _spread(rows)))
-    _, numbers = _labels(source, block.watch)
-    split = source.table["split"].to_numpy()
-    bank, queries = (_spread(np.flatnonzero((split == part) & (numbers >= 0))) for part in ("train", "test"))
-    labels = (torch.from_numpy(numbers[part]) for part in (bank, queries))
-    return FeatureProbe(encoder, Rows(images, bank), Rows(images, queries), *labels)
+        return FeatureProbe(encoder, Rows(source.images, _spread(rows)))
+    values, kind = source.label(block.watch), KINDS[params.label_kinds[block.watch]]
+    spec = kind.describe(values)
+    numbers = kind.encode(values, spec) if spec["classes"] else torch.full((len(source),), -1)
+    known = numbers.numpy() >= 0
+    parts = [source.rows(split)[known[source.rows(split)]] for split in ("train", "test")]
+    if not all(map(len, parts)):
+        say(f"pretrain: '{block.watch}' is not watched, because a split of the source has no such label")
+        return FeatureProbe(encoder, Rows(source.images, _spread(rows)))
+    bank, queries = map(_spread, parts)
+    labels = (numbers[torch.from_numpy(part)] for part in (bank, queries))
+    return FeatureProbe(encoder, Rows(source.images, bank), Rows(source.images, queries), *labels)
 
 
 def _spread(rows: np.ndarray) -> np.ndarray:
@@ -143,11 +184,11 @@ def _loggers(block: Pretrain, stage: Stage) -> list[Logger]:
         return []
     if not importlib.util.find_spec("tensorboard"):
         raise UserError(
-            "pretrain.tensorboard in params.yaml is true, but the package tensorboard is not installed: install it "
-            "into .venv or set it to false"
+            "tensorboard is true, but the package tensorboard is not installed: install it into .venv, or say false"
         )
     return [TensorBoardLogger(".graftline", name="tensorboard", version=stage.fingerprint)]
 
 
 if __name__ == "__main__":
-    main("pretrain", run)
+    training = training_argument(__doc__)
+    main(f"pretrain@{training}", partial(run, training=training))

@@ -1,47 +1,61 @@
-"""Put everything that was measured on one page that can be read offline."""
+"""Put everything that was measured on one page that can be read offline, and the verdict into sentences."""
 
 from pathlib import Path
 
 import pandas as pd
 
-from pipeline_lib.core.files import read_json, write_text
+from pipeline_lib.core.files import read_json, write_json, write_text
 from pipeline_lib.core.progress import say
-from pipeline_lib.data.dataset import present_labels, read_dataset
 from pipeline_lib.report.page import render_page
-from tasks.params import PARAMS_FILE, Params
+from pipeline_lib.report.sentences import verdict_summary
+from tasks.params import Params
+from tasks.roles import read_both
 from tasks.stage import Stage, main
+from tasks.yaml_files import PARAMS_FILE
 
 PAGE = "reports/report.html"
 
 
 def run(stage: Stage) -> None:
-    """Render the report."""
+    """Render the report and the verdict."""
     params = stage.params
-    target = Path("data/target")
+    primary = params.primary_label
+    source, target = read_both(params, (), [primary] if primary else ())
+    evaluation = read_json(Path("reports/evaluation.json"))
     page = render_page(
         title=params.report.title,
-        transfer=read_json(Path("reports/transfer.json")),
+        evaluation=evaluation,
         audit=read_json(Path("reports/audit.json")),
-        source=read_dataset(Path("data/source")),
-        target=read_dataset(target, present_labels(target, [params.primary])),
+        source=source,
+        target=target,
         projections=pd.read_parquet("reports/projection.parquet"),
-        predictions=pd.read_parquet("predictions/adapt.parquet"),
-        primary=params.primary,
-        model=params.adapt.use,
-        metrics={path.stem: read_json(path) for path in _by_stage("metrics/*.json")},
-        curves={path.stem: pd.read_csv(path) for path in _by_stage("plots/*.csv")},
+        predictions=pd.read_parquet(f"predictions/adapt/{evaluation['seeds'][0]}.parquet"),
+        model=evaluation["use"],
+        metrics={_name(path): read_json(path) for path in _by_stage("metrics/**/*.json", params)},
+        curves={_name(path): pd.read_csv(path) for path in _by_stage("plots/**/*.csv", params)},
         settings=PARAMS_FILE.read_text(encoding="utf-8"),
         thumbnails=params.report.thumbnails,
         seed=params.seed,
     )
+    verdict = verdict_summary(evaluation)
     write_text(stage.output(PAGE), page)
+    write_json(stage.output("reports/verdict.json"), verdict)
     say(f"{PAGE}: {len(page.encode()) / 1e6:.1f} MB")
+    for line in verdict["lines"]:
+        say(line)
 
 
-def _by_stage(pattern: str) -> list[Path]:
-    """Return the files in the order of the stages, which is that of the blocks of params.yaml."""
+def _name(path: Path) -> str:
+    """Return how a stage is named by what it left: metrics/pretrain/0.json is pretrain/0."""
+    return "/".join(path.with_suffix("").parts[1:])
+
+
+def _by_stage(pattern: str, params: Params) -> list[Path]:
+    """Return the files of the seeds that there are, in the order of the stages: that of the blocks of params.yaml."""
     order = {name: index for index, name in enumerate(Params.model_fields)}
-    return sorted(Path().glob(pattern), key=lambda path: (order.get(path.stem, len(order)), path.stem))
+    seeds = {str(seed) for seed in params.seeds}
+    found = [path for path in Path().glob(pattern) if len(path.parts) == 2 or path.stem in seeds]
+    return sorted(found, key=lambda path: (order.get(path.parts[1].partition(".")[0], len(order)), path.parts[1:]))
 
 
 if __name__ == "__main__":

@@ -4,28 +4,27 @@ Every source image may be chosen, those of its test split too: pretraining reads
 holds back labels. The target's images are read by some selectors, its labels by none.
 """
 
-from pathlib import Path
-
 import pandas as pd
 
 from pipeline_lib.core.files import write_json, write_parquet
 from pipeline_lib.core.progress import say
 from pipeline_lib.core.registry import pick, with_options
-from pipeline_lib.data.dataset import read_dataset
 from pipeline_lib.select import SELECTORS
 from pipeline_lib.select.selection import effective_sample_size
+from tasks.params import written_in
+from tasks.roles import read_both
 from tasks.stage import Stage, arguments, main
 
 
 def run(stage: Stage) -> None:
     """Select source images."""
     block = stage.params.select
-    source, target = read_dataset(Path("data/source")), read_dataset(Path("data/target"))
-    method = pick(SELECTORS, block.method, "select.method in params.yaml")
-    selector = with_options(method, block.options, "select.options")
-    selection = selector(source.images, target.images, block.size, stage.params.seed)
+    source, target = read_both(stage.params)
+    with written_in("select"):
+        selector = with_options(pick(SELECTORS, block.method, "method"), block.options, "options")
+        selection = selector(source.images, target.images, block.size, stage.params.seed)
     table = pd.DataFrame({"id": source.table["id"].to_numpy()[selection.rows], "weight": selection.weights})
-    write_parquet(stage.output("data/selection.parquet"), table)
+    write_parquet(stage.output("selection/source.parquet"), table)
     effective = effective_sample_size(selection.weights)
     metrics = {
         "num_selected": len(table),

@@ -6,8 +6,6 @@ import DVC, so that ``python -m tasks.<stage>`` does the same by hand as under `
 
 import argparse
 import ctypes
-import hashlib
-import json
 import os
 import re
 import shutil
@@ -15,29 +13,32 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.core.errors import UserError, nearest
-from pipeline_lib.core.files import partial_path, publish, remove
-from tasks.meta import DVC_FILE, refuse_unmet_before
-from tasks.params import PARAMS_FILE, Params, read_params, read_yaml
+from pipeline_lib.core.errors import UserError
+from pipeline_lib.core.files import partial_path, publish, remove, sync
+from tasks.declaration import read_declaration
+from tasks.foreign import DeviceError, translated
+from tasks.meta import refuse_unmet_before
+from tasks.params import Params, read_params
+from tasks.signature import fingerprint, signature
 
 CHECKPOINTS = Path(".graftline/checkpoints")
 BYTES_LEFT = 2**20  # a disk with less than this is full
 # With this variable set, whoever set it removes a finished stage's checkpoints, in which is this file, when DVC has
 # recorded its outputs: DVC, if killed before, removes the outputs and runs the stage again.
 KEEP, FINISHED = "GRAFTLINE_KEEP_CHECKPOINTS", "finished"
-IGNORED = {"__pycache__", ".mypy_cache"}
 
 
 @dataclass(frozen=True)
 class Stage:
     """A running stage: its parameters, its identity, and where its files go."""
 
-    name: str
+    address: str
     params: Params
     fingerprint: str
     declared: tuple[Path, ...]
@@ -46,13 +47,13 @@ class Stage:
     @property
     def checkpoints(self) -> Path:
         """The folder for checkpoints of this very run: same command, parameters and dependencies."""
-        return CHECKPOINTS / self.name / self.fingerprint
+        return checkpoints_of(self.address) / self.fingerprint
 
     def output(self, path: str) -> Path:
         """Return where to write the output ``path``; it takes its place when the whole stage succeeded."""
         final = Path(path)
         if final not in self.declared:
-            raise ValueError(f"dvc.yaml does not list {path} among the outputs of {self.name}")
+            raise ValueError(f"dvc.yaml does not list {path} among the outputs of {self.address}")
         if final not in self._outputs:
             final.parent.mkdir(parents=True, exist_ok=True)
             self._outputs[final] = partial_path(final)
@@ -63,51 +64,55 @@ class Stage:
         """Put every output in its place."""
         missing = set(self.declared) - set(self._outputs)
         if missing:
-            raise ValueError(f"{self.name} did not write {', '.join(sorted(map(str, missing)))}")
+            raise ValueError(f"{self.address} did not write {', '.join(sorted(map(str, missing)))}")
+        for partial in self._outputs.values():
+            sync(partial)  # all of them first: a disk may turn out to be full only now
         for final, partial in self._outputs.items():
             publish(partial, final)
 
 
-def main(name: str, body: Callable[[Stage], None]) -> None:
-    """Run ``body`` as the stage ``name`` of dvc.yaml and exit: 0 done, 2 a user's mistake, 1 a crash."""
+def main(address: str, body: Callable[[Stage], None]) -> None:
+    """Run ``body`` as the stage of dvc.yaml with this address and exit: 0 done, 2 a user's mistake, 1 a crash."""
     # torch takes seconds to import, which those who import this module only for `guarded` need not wait.
     from pipeline_lib.core.compute import keep_freed_memory
 
     _die_with_parent()
     keep_freed_memory()
-    guarded(lambda: run(name, body))
+    guarded(lambda: run(address, body))
 
 
-def run(name: str, body: Callable[[Stage], None]) -> None:
-    """Run ``body`` as the stage ``name``.
+def run(address: str, body: Callable[[Stage], None]) -> None:
+    """Run ``body`` as the stage with this ``address``, such as "audit" or "pretrain@0".
 
     Its outputs appear together at the end, and only if no dependency or parameter changed meanwhile: DVC
     hashes dependencies after the command and would record the edit as the input of the old result.
     """
     from pipeline_lib.core.ranks import leads
 
-    declaration = read_declaration(name)
-    outs = tuple(map(Path, declaration["outs"]))
+    declaration = read_declaration(address)
+    outs = tuple(map(Path, declaration.outs))
     if not leads():  # A further process of a distributed training: the first one answers for the stage.
-        body(Stage(name, read_params(), fingerprint(signature(declaration)), outs))
+        body(Stage(address, read_params(), fingerprint(signature(declaration)), outs))
         return
     try:
-        refuse_unmet_before(name)
+        refuse_unmet_before(address)
+        refuse_unwritable(outs)
         before = signature(declaration)
-        stage = Stage(name, read_params(), fingerprint(before), outs)
+        stage = Stage(address, read_params(), fingerprint(before), outs)
         body(stage)
-        _refuse_edits(name, before, signature(read_declaration(name), before))
+        _refuse_edits(address, before, signature(read_declaration(address), before))
         stage.publish()
     except BaseException as error:
         full = isinstance(error, Exception) and _is_disk_full(error)
         for out in outs:
-            remove(partial_path(out))
-        _restore(outs)
+            with suppress(OSError):
+                remove(partial_path(out))
+        _restore(address, outs)
         if full:
-            where = Path.cwd()
-            raise UserError(
-                f"the disk of {where} is full: free some space and run again, and '{name}' goes on"
-            ) from error
+            raise UserError(full_disk(Path.cwd(), address)) from error
+        known = None if isinstance(error, UserError) else translated(error, map(Path, declaration.deps))
+        if known is not None:
+            raise known from error
         raise
     if KEEP in os.environ and stage.checkpoints.exists():
         (stage.checkpoints / FINISHED).touch()
@@ -115,92 +120,74 @@ def run(name: str, body: Callable[[Stage], None]) -> None:
         shutil.rmtree(stage.checkpoints, ignore_errors=True)
 
 
+def full_disk(folder: Path, address: str) -> str:
+    """Say that the disk of ``folder`` is too full for a stage."""
+    return f"the disk of {folder} is full: free some space and run again, and '{address}' goes on"
+
+
+def checkpoints_of(address: str) -> Path:
+    """Return the folder with a folder of checkpoints for each fingerprint of a stage."""
+    return CHECKPOINTS / re.sub(r"[^\w@-]", "_", address)[:100]
+
+
 def guarded(action: Callable[[], None]) -> None:
-    """Run ``action``; end a UserError with one sentence and exit code 2 (``--debug`` adds the traceback)."""
+    """Run ``action``; end a UserError with one sentence and exit code 2 (``--debug`` adds the traceback).
+
+    So ends what the system or a library raises for the same reason; a device that fails has its sentence and exit
+    code 1.
+    """
     try:
         action()
-    except UserError as error:
-        if "--debug" in sys.argv:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
+    except Exception as error:
+        known = error if isinstance(error, (UserError, DeviceError)) else translated(error)
+        if known is None:
+            raise
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        print(f"error: {known}", file=sys.stderr, flush=True)
+        raise SystemExit(1 if isinstance(known, DeviceError) else 2) from None
 
 
-def arguments(description: str, **choices: list[str]) -> argparse.Namespace:
-    """Parse the command line of a stage: the given positional choices, and ``--debug``."""
+def arguments(description: str, **places: list[str] | str) -> argparse.Namespace:
+    """Parse the command line of a stage: positional arguments, and ``--debug``.
+
+    ``places`` are what is allowed in each place, or a text that says what belongs there.
+    """
     parser = argparse.ArgumentParser(description=description)
-    for name, allowed in choices.items():
-        parser.add_argument(name, choices=allowed)
+    for name, place in places.items():
+        if isinstance(place, str):
+            parser.add_argument(name, help=place)
+        else:
+            parser.add_argument(name, choices=place)
     parser.add_argument("--debug", action="store_true", help="show the traceback of a user's mistake")
     return parser.parse_args()
 
 
-def read_declaration(name: str) -> dict[str, Any]:
-    """Return the command, params, deps and outs that dvc.yaml declares for the stage ``name``."""
-    stages = read_yaml(DVC_FILE).get("stages", {})
-    if name not in stages:
-        raise UserError(f"{DVC_FILE} has no stage '{name}'{nearest(name, stages)}")
-    stage = _interpolate(stages[name], read_yaml(PARAMS_FILE))
-    outs = [_path_of(out) for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
-    return {
-        "cmd": stage["cmd"],
-        "params": stage.get("params", []),
-        "deps": stage.get("deps", []),
-        "outs": outs,
-    }
-
-
-def look_up(key: str, params: Mapping[str, Any]) -> Any:
-    """Return the value of a dotted ``key`` of dvc.yaml; DVC would miss it only after the stage has run."""
-    value: Any = params
-    for part in key.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            raise UserError(f"{PARAMS_FILE}: the key '{key}' is missing, which {DVC_FILE} uses: add it")
-        value = value[part]
-    return value
-
-
-def signature(
-    declaration: Mapping[str, Any], known: Mapping[str, tuple[Any, str]] | None = None
-) -> dict[str, tuple[Any, str]]:
-    """Map each input of a stage to (a cheap stamp, a hash of its content).
-
-    A file whose stamp (size, time, inode) is the one in ``known`` is not read again.
-    """
-    raw = read_yaml(PARAMS_FILE)
-    found: dict[str, tuple[Any, str]] = {"the command": ("", _hash_text(declaration["cmd"]))}
-    for key in declaration["params"]:
-        found[f"'{key}' in {PARAMS_FILE}"] = (
-            "",
-            _hash_text(json.dumps(look_up(key, raw), sort_keys=True, default=str)),
-        )
-    for dependency in declaration["deps"]:
-        path = Path(dependency)
-        if not path.exists():
-            raise UserError(f"{path} is missing, which {DVC_FILE} lists as a dependency: put it there or name another")
-        for file in _files(path):
-            status = file.stat()
-            stamp = (status.st_size, status.st_mtime_ns, status.st_ino)
-            old = (known or {}).get(str(file))
-            found[str(file)] = old if old and old[0] == stamp else (stamp, _hash_file(file))
-    return found
-
-
-def fingerprint(inputs: Mapping[str, tuple[Any, str]]) -> str:
-    """Return 16 hex digits that name a run by the content of all its inputs."""
-    return _hash_text(json.dumps({key: digest for key, (_, digest) in inputs.items()}, sort_keys=True))[:16]
-
-
-def _refuse_edits(name: str, before: Mapping[str, tuple[Any, str]], after: Mapping[str, tuple[Any, str]]) -> None:
+def _refuse_edits(address: str, before: Mapping[str, tuple[Any, str]], after: Mapping[str, tuple[Any, str]]) -> None:
     keys = {*before, *after}
     changed = sorted(key for key in keys if before.get(key, ("", ""))[1] != after.get(key, ("", ""))[1])
     if changed:
         raise UserError(
             f"{', '.join(changed[:3])}{f' and {len(changed) - 3} more' if len(changed) > 3 else ''} changed "
-            f"while '{name}' was running, so its result belongs to neither version: run it again"
+            f"while '{address}' was running, so its result belongs to neither version: run it again"
         )
+
+
+def refuse_unwritable(outs: Iterable[Path]) -> None:
+    """Raise UserError where an output could not be put into its place at the end, before hours go into it.
+
+    Of a folder that only its owner may change, DVC would remove what is in the outputs, and then fail.
+    """
+    for out in outs:
+        folder = next(above for above in out.parents if above.exists())
+        if not folder.is_dir():
+            raise UserError(f"{folder} is a file, but the output {out} needs a folder there: move the file away")
+        for place in [folder, out] if out.is_dir() and not out.is_symlink() else [folder]:
+            if not os.access(place, os.W_OK | os.X_OK):
+                where = place if place != Path() else Path.cwd()
+                raise UserError(f"the folder {where} cannot be written to, where {out} belongs: make it writable")
 
 
 def _is_disk_full(error: Exception) -> bool:
@@ -208,12 +195,10 @@ def _is_disk_full(error: Exception) -> bool:
     return "No space left on device" in str(error) or shutil.disk_usage(Path.cwd()).free < BYTES_LEFT
 
 
-def _restore(outs: tuple[Path, ...]) -> None:
+def _restore(address: str, outs: tuple[Path, ...]) -> None:
     """Bring back the last good outputs, which DVC removes before it runs a command."""
-    missing = [str(path) for path in outs if not path.exists()]
-    if os.environ.get("DVC_STAGE") and missing and Path("dvc.lock").exists():
-        # Another stage of the flow may hold DVC's lock for a moment.
-        command = [sys.executable, "-m", "dvc", "--wait-for-lock", "checkout", "--quiet", *missing]
+    if os.environ.get("DVC_STAGE") and Path("dvc.lock").exists() and not all(path.exists() for path in outs):
+        command = [sys.executable, "-m", "flows.restore", address]
         subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
 
@@ -225,36 +210,3 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 = PR_SET_PDEATHSIG
         if os.getppid() != parent:
             raise SystemExit(1)
-
-
-def _interpolate(value: Any, params: Mapping[str, Any]) -> Any:
-    """Fill in DVC's ``${block.key}`` from params.yaml."""
-    if isinstance(value, str):
-        return re.sub(r"\$\{([\w.]+)\}", lambda match: str(look_up(match[1], params)), value)
-    if isinstance(value, list):
-        return [_interpolate(item, params) for item in value]
-    if isinstance(value, dict):
-        return {key: _interpolate(item, params) for key, item in value.items()}
-    return value
-
-
-def _path_of(out: str | Mapping[str, Any]) -> str:
-    return out if isinstance(out, str) else next(iter(out))
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-        return
-    for folder, folders, files in os.walk(path):
-        folders[:] = sorted(set(folders) - IGNORED)
-        yield from (Path(folder) / file for file in sorted(files) if not file.endswith(".pyc"))
-
-
-def _hash_text(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.scratch import differing, outputs
-from tasks.params import read_yaml
+from tasks.declaration import read_declaration, read_stages
 from tasks.stage import guarded, run
 from tests.toy import call, edit_params, make_project, merge, shuffle_labels, start
 
@@ -23,15 +23,17 @@ pytestmark = pytest.mark.timeout(900)
 
 # What is allowed to know the target's labels. The dataset carries them; the rest are scores.
 KNOWS_LABELS = (
-    "data/target/",
+    "datasets/printed/",
     "reports/audit.json",
-    "reports/transfer.json",
+    "reports/evaluation.json",
+    "reports/verdict.json",
     "reports/report.html",
     "metrics/audit.json",
-    "metrics/transfer.json",
+    "metrics/evaluate.json",
     "plots/label_efficiency.csv",
 )
-ADAPTED = "models/adapted/config.json"
+# They name what their stage depended on, which is the dataset with all its labels.
+CONFIGS = tuple(f"models/{name}/config.json" for name in ("encoder/0", "encoder/0/start", "heads/0", "adapted/0"))
 BODY = "    params = stage.params\n"  # the first line of the body of tasks/ingest.py
 
 
@@ -49,7 +51,7 @@ class Runs:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder = tmp_path_factory.mktemp("runs")
     projects = {name: make_project(folder / name) for name in ("repro", "flow", "shuffled")}
-    shuffle_labels(projects["shuffled"] / "pictures/target")
+    shuffle_labels(projects["shuffled"] / "pictures/printed")
     commands = {"repro": ("dvc", "repro"), "flow": ("flows.transfer",), "shuffled": ("dvc", "repro")}
     processes = {name: start(projects[name], *command) for name, command in commands.items()}
     try:
@@ -75,43 +77,44 @@ def project(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project that has not run, which the test is in."""
     monkeypatch.chdir(make_project(tmp_path / "project"))
-    return Path("pictures/source")
+    return Path("pictures/drawn")
 
 
-def declared_outputs(project: Path) -> list[str]:
-    stages = read_yaml(project / "dvc.yaml")["stages"].values()
-    found = [out for stage in stages for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
-    return [out if isinstance(out, str) else next(iter(out)) for out in found]
+def declared_outputs(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    with monkeypatch.context() as inside:
+        inside.chdir(project)
+        return [out for stage in read_stages().values() for out in stage.outs]
 
 
 def half_written(project: Path) -> list[str]:
     return [str(path) for path in project.rglob("*.partial*")]
 
 
-def test_every_declared_output_exists(runs: Runs) -> None:
-    missing = [out for out in declared_outputs(runs.repro) if not (runs.repro / out).exists()]
+def test_every_declared_output_exists(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = [out for out in declared_outputs(runs.repro, monkeypatch) if not (runs.repro / out).exists()]
     assert not missing
     assert not half_written(runs.repro)
 
 
-def test_the_tree_stays_clean_but_for_the_lock(runs: Runs) -> None:
+def test_the_tree_stays_clean_but_for_the_lock(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     def git(*arguments: str) -> str:
         command = ["git", "-c", "user.name=toy", "-c", "user.email=toy@toy", *arguments]
         return subprocess.run(command, cwd=runs.repro, check=True, capture_output=True, text=True).stdout
 
     ours = {line[3:] for line in git("status", "--short", "--untracked-files=all").splitlines()}
-    outs = declared_outputs(runs.repro)
+    outs = declared_outputs(runs.repro, monkeypatch)
     assert not [path for path in ours if any(Path(path).is_relative_to(out) for out in outs)]
     assert "dvc.lock" in ours
     assert not [path for path in ours if ".graftline" in path or "/tmp/" in path or "/cache/" in path]
 
 
-def test_a_second_run_has_nothing_to_do(runs: Runs) -> None:
+def test_a_second_run_has_nothing_to_do(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = (runs.repro / "dvc.lock").read_bytes()
     done = call(runs.repro, "dvc", "repro")
     assert done.returncode == 0, done.stderr
     assert "Running stage" not in done.stdout
-    assert done.stdout.count("didn't change, skipping") == len(read_yaml(runs.repro / "dvc.yaml")["stages"])
+    monkeypatch.chdir(runs.repro)
+    assert done.stdout.count("didn't change, skipping") == len(read_stages())
     assert (runs.repro / "dvc.lock").read_bytes() == lock
 
 
@@ -122,39 +125,30 @@ def test_the_flow_leaves_the_same_lock_and_the_same_bytes(runs: Runs) -> None:
 
 def test_shuffling_the_targets_labels_changes_only_scores(runs: Runs) -> None:
     changed = differing(runs.repro, runs.shuffled)
-    # The fingerprint names the inputs of a stage, and the dataset is one, with all its labels.
-    configs = [json.loads((project / ADAPTED).read_text()) for project in (runs.repro, runs.shuffled)]
-    assert {key for key in configs[0] if configs[0][key] != configs[1].get(key)} == {"fingerprint"}
-    assert [path for path in changed if path != ADAPTED and not path.startswith(KNOWS_LABELS)] == []
+    for name in CONFIGS:
+        configs = [json.loads((project / name).read_text()) for project in (runs.repro, runs.shuffled)]
+        assert {key for key in configs[0] if configs[0][key] != configs[1].get(key)} == {"fingerprint"}
+    assert [path for path in changed if path not in CONFIGS and not path.startswith(KNOWS_LABELS)] == []
     # The shuffle did reach the scores, or the test would prove nothing.
-    assert {"data/target/table.parquet", "metrics/transfer.json"} <= set(changed)
-    assert "data/target/images.npy" not in changed
+    assert {"datasets/printed/table.parquet", "metrics/evaluate.json"} <= set(changed)
+    assert "datasets/printed/images.npy" not in changed
 
 
 def test_metrics_are_flat_numbers(runs: Runs) -> None:
-    for file in sorted((runs.repro / "metrics").glob("*.json")):
+    for file in sorted((runs.repro / "metrics").rglob("*.json")):
         metrics = json.loads(file.read_text())
         assert metrics, file
         assert all(value is None or isinstance(value, (int, float)) for value in metrics.values()), file
 
 
 def test_the_verdict_is_five_lines_and_four_kinds(runs: Runs) -> None:
-    report = json.loads((runs.repro / "reports/transfer.json").read_text())
-    assert len(report["lines"]) == 5
-    assert [row["kind"] for row in report["verdict"]] == ["self-taught", "multi-task", "transductive", "unsupervised"]
+    verdict = json.loads((runs.repro / "reports/verdict.json").read_text())
+    assert len(verdict["lines"]) == 5
+    kinds = list(dict.fromkeys(row["kind"] for row in verdict["entries"]))
+    assert kinds == ["self-taught", "multi-task", "transductive", "unsupervised"]
     shown = call(runs.repro, "tasks.verdict")
     assert shown.returncode == 0, shown.stderr
     assert "reports/report.html" in shown.stdout
-
-
-def test_a_target_without_labels_is_told_what_can_be_told(project: Path) -> None:
-    set_params(target={"labels": None})()
-    for command in (("tasks.ingest", "target"), ("tasks.audit",), ("tasks.transfer",), ("tasks.report",)):
-        done = call(project, *command)
-        assert done.returncode == 0, done.stdout + done.stderr
-    report = json.loads(Path("reports/transfer.json").read_text())
-    assert {row["accuracy"] for row in report["clusterings"]} == {None}
-    assert len(report["lines"]) == 5
 
 
 # ---- bad input -------------------------------------------------------------------------------------------
@@ -164,53 +158,59 @@ def set_params(**changes: Any) -> Callable[[], None]:
     return lambda: edit_params(Path(), lambda params: merge(params, changes))
 
 
-def edit_table(role: str, edit: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[], None]:
-    path = Path("pictures") / role / "labels.csv"
+def set_drawn(**changes: Any) -> Callable[[], None]:
+    return set_params(datasets={"drawn": changes})
+
+
+def edit_table(dataset: str, edit: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[], None]:
+    path = Path("pictures") / dataset / "labels.csv"
     return lambda: edit(pd.read_csv(path)).to_csv(path, index=False)
 
 
-def empty(role: str) -> None:
-    for file in (Path("pictures") / role).glob("*.png"):
+def empty(dataset: str) -> None:
+    for file in (Path("pictures") / dataset).glob("*.png"):
         file.unlink()
 
 
 def spoil(num: int) -> None:
     """Cut off every other picture of the source, and replace the rest by text, up to ``num``."""
-    for index, file in enumerate(sorted(Path("pictures/source").glob("*.png"))[:num]):
+    for index, file in enumerate(sorted(Path("pictures/drawn").glob("*.png"))[:num]):
         file.write_bytes(file.read_bytes()[:60] if index % 2 else b"not a picture")
 
 
 # What is done to a project, and the words that the one sentence must have.
 INGEST_MISTAKES: dict[str, tuple[Callable[[], object], list[str]]] = {
-    "an unknown key": (set_params(source={"sise": 3}), ["params.yaml", "source.sise"]),
+    "an unknown key": (set_drawn(sise=3), ["params.yaml", "datasets.drawn.sise"]),
     "a mistyped value": (set_params(seed="zero"), ["params.yaml", "seed", "'zero'", "integer"]),
-    "an unknown reader": (set_params(source={"reader": "foldr"}), ["source.reader", "did you mean 'folder'"]),
-    "a missing folder": (set_params(source={"path": "pictures/sorce"}), ["pictures/sorce"]),
-    "no image": (lambda: empty("source"), ["pictures/source", "no image", ".png"]),
+    "an unknown reader": (set_drawn(reader="foldr"), ["datasets.drawn", "reader", "did you mean 'folder'"]),
+    "a missing folder": (set_drawn(path="pictures/drwan"), ["pictures/drwan"]),
+    "no image": (lambda: empty("drawn"), ["pictures/drawn", "no image", ".png"]),
     "too many broken images": (lambda: spoil(20), ["20 of 96", "000.png", "max_broken"]),
-    "a missing table": (set_params(source={"labels": "table.csv"}), ["pictures/source/table.csv", "missing"]),
-    "a missing column": (
-        edit_table("source", lambda table: table.rename(columns={"shape": "shapes"})),
-        ["no column 'shape'", "did you mean 'shapes'"],
-    ),
-    "text for a number": (edit_table("source", lambda table: table.assign(area="large")), ["'area'", "'large'"]),
+    "a missing table": (set_drawn(labels="table.csv"), ["pictures/drawn/table.csv", "missing"]),
+    "text for a number": (edit_table("drawn", lambda table: table.assign(area="large")), ["'area'", "'large'"]),
     "a file named twice": (
-        edit_table("source", lambda table: pd.concat([table, table[:1]])),
+        edit_table("drawn", lambda table: pd.concat([table, table[:1]])),
         ["'000.png'", "twice"],
     ),
     "a file that is not there": (
-        edit_table("source", lambda table: table.replace("000.png", "nought.png")),
+        edit_table("drawn", lambda table: table.replace("000.png", "nought.png")),
         ["'nought.png'", "column 'file'"],
     ),
-    "content larger than the frame": (set_params(source={"content": 17}), ["17", "image.size", "16"]),
+    "a group in both splits": (
+        edit_table("drawn", lambda table: table.assign(group="one", split=["train", "test"] * 48)),
+        ["'one'", "split"],
+    ),
+    "content larger than the frame": (set_drawn(content=17), ["17", "image.size", "16"]),
 }
 
 
-def run_stage(name: str) -> None:
+def run_stage(address: str) -> None:
     """Run a stage of the project that the test is in, in this process."""
-    command = read_yaml(Path("dvc.yaml"))["stages"][name]["cmd"].split()[2:]
-    body = import_module(command[0]).run
-    guarded(lambda: run(name, partial(body, role=command[1]) if command[1:] else body))
+    words = read_declaration(address).cmd.split()[2:]
+    body: Any = import_module(words[0]).run
+    if words[1:]:
+        body = partial(body, **{"dataset": words[1]} if address.startswith("ingest") else {"training": int(words[1])})
+    guarded(lambda: run(address, body))
 
 
 def sentence_of(stage: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -231,23 +231,33 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(
 ) -> None:
     make, words = INGEST_MISTAKES[mistake]
     make()
-    said = sentence_of("ingest_source", capsys)
+    said = sentence_of("ingest@drawn", capsys)
     assert [word for word in words if word not in said] == [], said
-    assert not Path("data/source").exists()
+    assert not Path("datasets/drawn").exists()
 
 
 # Mistakes that stages after ingest find, each in a finished project.
 LATER_MISTAKES: dict[str, tuple[str, Callable[[], object], list[str]]] = {
-    "an unknown method": ("pretrain", set_params(pretrain={"method": "simcrl"}), ["did you mean 'simclr'"]),
+    "an unknown method": ("pretrain@0", set_params(pretrain={"method": "simcrl"}), ["did you mean 'simclr'"]),
     "an unknown option": (
-        "pretrain",
+        "pretrain@0",
         set_params(pretrain={"options": {"temprature": 0.1}}),
-        ["pretrain.options.temprature", "did you mean 'temperature'"],
+        ["pretrain", "'temprature'", "did you mean 'temperature'"],
     ),
-    "an unknown encoder": ("pretrain", set_params(pretrain={"encoder": "small_cn"}), ["did you mean 'small_cnn'"]),
-    "a device that is not there": ("embed", set_params(device="cuda:9"), ["cuda:9", "auto"]),
-    "NaN in the loss": ("pretrain", set_params(pretrain={"lr": 1e30}), ["loss", "nan", "lr"]),
-    "too large a choice": ("select", set_params(select={"method": "random", "size": 500}), ["select.size", "96"]),
+    "an option out of range": (
+        "pretrain@0",
+        set_params(pretrain={"options": {"temperature": -1}}),
+        ["pretrain", "temperature", "-1"],
+    ),
+    "an unknown encoder": ("pretrain@0", set_params(pretrain={"encoder": "small_cn"}), ["did you mean 'small_cnn'"]),
+    "a device that is not there": ("embed@0", set_params(device="cuda:9"), ["cuda:9", "auto"]),
+    "NaN in the loss": ("pretrain@0", set_params(pretrain={"lr": 1e30}), ["loss", "nan", "lr"]),
+    "too large a choice": ("select", set_params(select={"method": "random", "size": 500}), ["select", "size", "96"]),
+    "a label to learn from where it is not": (
+        "audit",
+        set_params(labels={"weight": {"kind": "regression", "learn_from": "target"}}, primary="weight"),
+        ["'weight'", "target"],
+    ),
 }
 
 
@@ -263,46 +273,13 @@ def test_a_later_mistake_leaves_the_last_good_outputs(
     assert outputs(project) == before
 
 
-LABEL_MISTAKES: dict[str, tuple[str, Callable[[], object], list[str]]] = {
-    "one class only": (
-        "heads",
-        edit_table("source", lambda table: table.assign(filled="yes")),
-        ["'filled'", "yes", "binary"],
-    ),
-    "no label at all": ("heads", edit_table("source", lambda table: table.assign(filled=None)), ["'filled'"]),
-    "one class only in the target": (
-        "transfer",
-        edit_table("target", lambda table: table.assign(shape="circle")),
-        ["'shape'", "only the class 'circle'"],
-    ),
-    "fewer than asked for": (
-        "transfer",
-        set_params(transfer={"labels_per_class": [1, 50]}),
-        ["'shape'", "50", "transfer.labels_per_class"],
-    ),
-}
-
-
-@pytest.mark.parametrize("mistake", LABEL_MISTAKES)
-def test_a_mistake_in_the_labels_is_found_by_the_stage_that_reads_them(
-    mistake: str, project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stage, make, words = LABEL_MISTAKES[mistake]
-    before = {path: digest for path, digest in outputs(project).items() if not path.startswith("data/")}
-    make()
-    run_stage("ingest_source" if stage == "heads" else "ingest_target")
-    said = sentence_of(stage, capsys)
-    assert [word for word in words if word not in said] == [], said
-    assert before.items() <= outputs(project).items()
-
-
 def test_dvc_repro_brings_the_last_good_outputs_back(project: Path) -> None:
     """DVC removes a stage's outputs before it runs the command, and would leave them removed after a mistake."""
     before = outputs(project)
     set_params(pretrain={"method": "simcrl"})()
-    done = call(project, "dvc", "repro", "pretrain")
+    done = call(project, "dvc", "repro", "pretrain@0")
     assert done.returncode != 0
-    assert "error: pretrain.method in params.yaml is 'simcrl'" in done.stderr
+    assert "error: pretrain in params.yaml: method is 'simcrl'" in done.stderr
     assert "Traceback" not in done.stderr
     assert outputs(project) == before
     assert half_written(project) == []
@@ -311,7 +288,7 @@ def test_dvc_repro_brings_the_last_good_outputs_back(project: Path) -> None:
 def test_dvc_repro_brings_them_back_when_params_cannot_be_read(project: Path) -> None:
     before = outputs(project)
     set_params(seed="zero")()
-    done = call(project, "dvc", "repro", "ingest_target")
+    done = call(project, "dvc", "repro", "ingest@printed")
     assert done.returncode != 0
     assert "error: params.yaml: seed is 'zero'" in done.stderr
     assert outputs(project) == before
@@ -321,16 +298,16 @@ def test_an_edit_while_dvc_repro_runs_is_refused(project: Path) -> None:
     before = outputs(project)
     code = project / "tasks/ingest.py"
     code.write_text(code.read_text().replace(BODY, f"    Path(__file__).open('a').write('# edited')\n{BODY}"))
-    done = call(project, "dvc", "repro", "ingest_target")
+    done = call(project, "dvc", "repro", "ingest@printed")
     assert done.returncode != 0
-    assert "tasks/ingest.py changed while 'ingest_target' was running" in done.stderr
+    assert "tasks/ingest.py changed while 'ingest@printed' was running" in done.stderr
     assert outputs(project) == before
 
 
 @pytest.mark.parametrize("debug", [False, True])
 def test_debug_shows_the_traceback_and_keeps_the_exit_code(debug: bool, pictures: Path) -> None:
-    set_params(source={"reader": "foldr"})()
-    done = call(Path(), "tasks.ingest", "source", *["--debug"] * debug)
+    set_drawn(reader="foldr")()
+    done = call(Path(), "tasks.ingest", "drawn", *["--debug"] * debug)
     assert done.returncode == 2
     assert ("Traceback" in done.stderr) is debug
     assert done.stderr.splitlines()[-1].startswith("error: ")
@@ -339,7 +316,7 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code(debug: bool, pictures
 def test_a_crash_ends_in_a_traceback_and_exit_code_1(pictures: Path) -> None:
     code = Path("tasks/ingest.py")
     code.write_text(code.read_text().replace(BODY, "    params = 1 / 0\n"))
-    done = call(Path(), "tasks.ingest", "source")
+    done = call(Path(), "tasks.ingest", "drawn")
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr
     assert half_written(Path()) == []
@@ -348,7 +325,8 @@ def test_a_crash_ends_in_a_traceback_and_exit_code_1(pictures: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"source": {"path": "pictures/sorce"}}, ["source.path in params.yaml is 'pictures/sorce'", "does not exist"]),
+        ({"datasets": {"drawn": {"path": "pictures/drwan"}}}, ["datasets.drawn", "pictures/drwan", "does not exist"]),
+        ({"source": ["drwan"]}, ["source names 'drwan'", "did you mean 'drawn'"]),
         ({"pretrain": {"epoch": 3}}, ["pretrain.epoch", "did you mean 'epochs'"]),
     ],
 )
@@ -367,8 +345,8 @@ def test_mixed_pictures_are_converted_counted_and_quarantined(
     rest = sorted(pictures.glob("*.png"))[4:9]
     for file, mode in zip(rest, ("RGBA", "I;16", "P", "RGB", "LA"), strict=True):
         Image.open(file).convert("L").resize((20, 12)).convert(mode).save(file)
-    run_stage("ingest_source")
-    card = json.loads(Path("data/source/card.json").read_text())
+    run_stage("ingest@drawn")
+    card = json.loads(Path("datasets/drawn/card.json").read_text())
     assert [row["path"] for row in card["quarantined"]] == ["000.png", "001.png", "002.png", "003.png"]
     text, cut = (card["quarantined"][index]["reason"] for index in (0, 1))
     assert text.startswith("not a")
@@ -382,7 +360,7 @@ def test_mixed_pictures_are_converted_counted_and_quarantined(
 
 
 def test_nulls_are_not_labelled(pictures: Path) -> None:
-    edit_table("source", lambda table: table.assign(shape=table["shape"].where(table.index % 2 == 0)))()
-    run_stage("ingest_source")
-    described = json.loads(Path("data/source/card.json").read_text())["labels"]["shape"]
+    edit_table("drawn", lambda table: table.assign(shape=table["shape"].where(table.index % 2 == 0)))()
+    run_stage("ingest@drawn")
+    described = json.loads(Path("datasets/drawn/card.json").read_text())["labels"]["shape"]
     assert (described["num_labelled"], described["num_missing"]) == (48, 48)

@@ -18,15 +18,27 @@ SHAPES = ("circle", "square", "triangle")
 SMALL: Mapping[str, Any] = {
     "device": "cpu",
     "image": {"size": 16},
-    "source": {"reader": "folder", "path": "pictures/source", "labels": "labels.csv", "content": 16},
-    "target": {"reader": "folder", "path": "pictures/target", "labels": "labels.csv", "content": 14, "invert": True},
+    "datasets": {
+        "drawn": {"reader": "folder", "path": "pictures/drawn", "labels": "labels.csv", "content": 16},
+        "printed": {
+            "reader": "folder",
+            "path": "pictures/printed",
+            "labels": "labels.csv",
+            "content": 14,
+            "invert": True,
+            "test_fraction": 0.5,
+        },
+    },
+    "source": ["drawn"],
+    "target": ["printed"],
     "labels": {"shape": "multiclass", "filled": "binary", "area": "regression"},
     "primary": "shape",
     "audit": {"sample": 60, "permutations": 10},
     "pretrain": {"epochs": 2, "batch_size": 32},
     "heads": {"epochs": 2, "batch_size": 32},
     "adapt": {"epochs": 2, "batch_size": 32},
-    "transfer": {"labels_per_class": [1, 2], "repeats": 3, "neighbors": 5, "umap_dims": 2, "bootstrap": 100},
+    "embed": {"source_sample": 60},
+    "evaluate": {"labels_per_class": [1, 2], "repeats": 3, "restarts": 2, "neighbors": 5, "umap_dims": 2},
     "report": {"thumbnails": 20},
 }
 
@@ -34,10 +46,15 @@ SMALL: Mapping[str, Any] = {
 def make_project(folder: Path) -> Path:
     """Make the toy project in ``folder``: its code, its params.yaml, its pictures, and nothing run yet."""
     copy_project(folder, ROOT / "params.yaml")
-    edit_params(folder, lambda params: merge(params, SMALL))
-    draw_pictures(folder / "pictures/source", num=96, size=16, dark_on_light=False, seed=1)
-    draw_pictures(folder / "pictures/target", num=72, size=24, dark_on_light=True, seed=2)
+    edit_params(folder, _make_small)
+    draw_pictures(folder / "pictures/drawn", num=96, size=16, dark_on_light=False, seed=1)
+    draw_pictures(folder / "pictures/printed", num=72, size=24, dark_on_light=True, seed=2)
     return folder
+
+
+def _make_small(params: dict[str, Any]) -> None:
+    params["datasets"] = {}
+    merge(params, SMALL)
 
 
 def edit_params(folder: Path, edit: Any) -> None:
@@ -49,9 +66,9 @@ def edit_params(folder: Path, edit: Any) -> None:
 
 
 def merge(params: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Put ``changes`` into ``params``; blocks are merged, except ``labels``, which is replaced."""
+    """Put ``changes`` into ``params``; blocks are merged, except ``labels``, which is replaced, and new datasets."""
     for key, value in changes.items():
-        if isinstance(value, Mapping) and key != "labels":
+        if isinstance(value, Mapping) and key not in ("labels", "options") and isinstance(params.get(key), Mapping):
             merge(params[key], value)
         else:
             params[key] = value

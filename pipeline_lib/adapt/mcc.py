@@ -1,60 +1,59 @@
 """MCC: minimum class confusion (Jin 2020, https://arxiv.org/abs/1912.03699)."""
 
-from collections.abc import Callable, Mapping
+from typing import Annotated
 
-import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pipeline_lib.adapt.shot_im import entropy
-from pipeline_lib.heads.model import MultiTask, label_loss
+from pipeline_lib.adapt.adapter import Adapter, entropy
+from pipeline_lib.core.registry import Range
+from pipeline_lib.heads.model import MultiTask
+from pipeline_lib.labels import KINDS
+from pipeline_lib.training import Batches
 
 
-def mcc(
-    model: MultiTask,
-    target_NCHW: Tensor,
-    source: Mapping[str, Tensor],
-    primary: str,
-    train: Callable[[nn.Module, Mapping[str, Tensor]], pd.DataFrame],
-    *,
-    temperature: float = 2.5,
-    weight: float = 1.0,
-) -> pd.DataFrame:
+class MCC(Adapter):
     """Train on the source's labels while classes that the target's predictions confuse are pulled apart.
 
-    ``temperature`` softens the predictions, ``weight`` is that of the confusion in the loss.
+    ``temperature`` softens the predictions, ``weight`` is that of the confusion in the loss. A step draws as many
+    images of the source as it has of the target, with replacement.
     """
-    return train(_ClassConfusion(model, source, primary, temperature, weight), {"images_BCHW": target_NCHW})
 
+    name = "mcc"
+    needs_source = True
 
-class _ClassConfusion(nn.Module):
     def __init__(
-        self, model: MultiTask, source: Mapping[str, Tensor], primary: str, temperature: float, weight: float
+        self,
+        model: MultiTask,
+        label: str | None,
+        source: Batches | None = None,
+        *,
+        temperature: Annotated[float, Range(gt=0)] = 2.5,
+        weight: Annotated[float, Range(ge=0)] = 1.0,
     ) -> None:
-        super().__init__()
-        self.model, self.primary, self.temperature, self.weight = model, primary, temperature, weight
-        self.source = source
+        super().__init__(model, label, source)
+        self.temperature, self.weight = temperature, weight
         model.requires_grad_(True)
 
     def forward(self, images_BCHW: Tensor) -> dict[str, Tensor]:
-        """Return the loss, and its two parts: cross entropy on the source, class confusion on the target."""
-        labels = self.source[self.primary]
-        rows = torch.randint(len(labels), (len(images_BCHW),), device=labels.device)
-        encoder = self.model.encoder
-        # Each domain is normalised by its own batch statistics.
-        source_outputs = self.model(encoder.normalise(self.source["images_BCHW"][rows]))[self.primary]
-        target_outputs = self.model(encoder.normalise(images_BCHW))[self.primary]
-        supervised = label_loss(source_outputs, labels[rows])
-        confusion = class_confusion(target_outputs, self.temperature)
+        """Return the loss, and its two parts: the label's own on the source, class confusion on the target."""
+        assert self.source is not None
+        source = self.source.take(torch.randint(self.source.num_rows, (len(images_BCHW),)))
+        # Two passes, so that each domain is normalised by its own batch statistics.
+        supervised = KINDS[self._kind].loss(self.outputs(source["images_BCHW"]), source["labels"])
+        confusion = class_confusion(self.probabilities(self.outputs(images_BCHW) / self.temperature))
         return {"loss": supervised + self.weight * confusion, "source_loss": supervised, "confusion": confusion}
 
 
-def class_confusion(outputs: Tensor, temperature: float) -> Tensor:
-    """Return the class confusion of the outputs ``[B, K]``: between 0 and 1, 0 when no class shares an image."""
-    probabilities = (outputs / temperature).softmax(dim=1)
-    certainty = 1 + torch.exp(-entropy(probabilities))
-    weights = (certainty / certainty.sum() * len(outputs)).detach()
-    correlation = (probabilities * weights[:, None]).T @ probabilities
-    correlation = correlation / correlation.sum(dim=1, keepdim=True)
-    num_classes = outputs.shape[1]
-    return (correlation.sum() - correlation.trace()) / num_classes
+def class_confusion(probabilities_BC: Tensor) -> Tensor:
+    """Return the class confusion of the probabilities: between 0 and 1, 0 when no class shares an image.
+
+    Images of certain predictions weigh more; no gradient flows through their weights, as in the authors' code.
+    """
+    certainty_B = 1 + torch.exp(-entropy(probabilities_BC.detach()))
+    weights_B = certainty_B / certainty_B.sum() * len(probabilities_BC)
+    correlation_CC = (probabilities_BC * weights_B[:, None]).T @ probabilities_BC
+    # A class whose probabilities have all underflowed is confused with none.
+    row_sums = correlation_CC.sum(dim=1, keepdim=True).clamp(min=torch.finfo(correlation_CC.dtype).tiny)
+    confusion_CC = correlation_CC / row_sums
+    return (confusion_CC.sum() - confusion_CC.trace()) / probabilities_BC.shape[1]

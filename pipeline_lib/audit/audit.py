@@ -1,57 +1,66 @@
-"""Everything that is measured on both datasets before anything is learnt from them."""
+"""Everything that is measured on source and target before anything is learnt from them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pipeline_lib.audit import duplicates
 from pipeline_lib.audit.labels import skew, suspected_errors
-from pipeline_lib.audit.pixels import pixel_components
-from pipeline_lib.audit.shift import domain_classifier, frechet_distance, mmd
 from pipeline_lib.core.progress import progress
 from pipeline_lib.core.seeds import derive_seed
-from pipeline_lib.data.dataset import Dataset
+from pipeline_lib.data.columns import describe
+from pipeline_lib.data.roles import Role
+from pipeline_lib.labels import KINDS
+from pipeline_lib.labels.kind import labelled
+from pipeline_lib.stats.components import pixel_components
+from pipeline_lib.stats.shift import domain_classifier, frechet_distance, mmd
 
 SHOWN = 20
 
 
-def audit(source: Dataset, target: Dataset, *, sample: int, permutations: int, seed: int) -> dict[str, Any]:
-    """Measure shift, labels, duplicates and quality of two datasets; return what reports/audit.json holds.
+def audit(source: Role, target: Role, *, sample: int, permutations: int, seed: int) -> dict[str, Any]:
+    """Measure shift, labels, duplicates and quality of source and target; return what reports/audit.json holds.
 
-    Shift and label errors are measured on the leading 50 principal components of the pixels of both sets;
-    shift on at most ``sample`` random images of each. The labels looked at are those that were read with the
-    datasets; the target's are described here and used by nothing that follows.
+    Shift and label errors are measured on the leading 50 principal components of the pixels of both; shift on at
+    most ``sample`` random images of each. The labels looked at are those that were read with the roles; the target's
+    are described here and used by nothing that follows.
     """
     with progress("audit", 5) as tracker:
-        source_NK, target_NK = pixel_components([source.images, target.images], seed)
+        features = pixel_components([source.images, target.images], seed)
         tracker.advance()
-        shift = _shift(_sampled(source_NK, sample, seed), _sampled(target_NK, sample, seed), permutations, seed)
+        shift = _shift((source, target), features, sample, permutations, seed)
         tracker.advance()
-        source_digests, target_digests = duplicates.digests(source.images), duplicates.digests(target.images)
-        pairs = duplicates.across(source_digests, target_digests)
+        digests = [duplicates.digests(role.images) for role in (source, target)]
+        pairs = duplicates.across(*digests)
         tracker.advance()
         described = {}
-        for role, dataset, features, digests in (
-            ("source", source, source_NK, source_digests),
-            ("target", target, target_NK, target_digests),
-        ):
-            described[role] = _describe(dataset, features, digests, seed)
+        for role, features_NK, digests_N in zip((source, target), features, digests, strict=True):
+            described[role.name] = _describe(role, features_NK, digests_N, seed)
             tracker.advance()
+    ids = [role.table["id"].to_numpy() for role in (source, target)]
     return {
         "shift": shift,
         "sets": described,
         "duplicates_across": {
             "count": len(pairs),
-            "examples": [[source.table["id"][one], target.table["id"][other]] for one, other in pairs[:SHOWN]],
+            "examples": [[ids[0][one], ids[1][other]] for one, other in pairs[:SHOWN]],
         },
+        "same_images": duplicates.same(*digests),
+        "shared": int(target.table["key"][target.rows("test")].isin(source.table["key"]).sum()),
     }
 
 
 def flat(audit: dict[str, Any]) -> dict[str, float | None]:
     """Return the numbers of an audit by flat names, without any that follow from the target's labels."""
-    numbers: dict[str, float | None] = {**audit["shift"], "duplicates_across": audit["duplicates_across"]["count"]}
+    numbers: dict[str, float | None] = {
+        **audit["shift"],
+        "duplicates_across": audit["duplicates_across"]["count"],
+        "shared": audit["shared"],
+    }
     for role, described in audit["sets"].items():
-        for name in ("num_images", "quarantined", "blank", "duplicates_within", "duplicates_across_splits"):
+        for name in ("num_images", "moved", "quarantined", "blank", "duplicates_within", "duplicates_across_splits"):
             numbers[f"{role}_{name}"] = described[name]
     for name, label in audit["sets"]["source"]["labels"].items():
         if "imbalance" in label:
@@ -61,32 +70,37 @@ def flat(audit: dict[str, Any]) -> dict[str, float | None]:
     return numbers
 
 
-def _sampled(features: np.ndarray, sample: int, seed: int) -> np.ndarray:
+def _shift(
+    roles: Sequence[Role], features: Sequence[np.ndarray], sample: int, permutations: int, seed: int
+) -> dict[str, float]:
     rng = np.random.default_rng(derive_seed(seed, "audit sample"))
-    return features[np.sort(rng.choice(len(features), min(sample, len(features)), replace=False))]
-
-
-def _shift(source_NK: np.ndarray, target_NK: np.ndarray, permutations: int, seed: int) -> dict[str, float]:
+    rows = [np.sort(rng.choice(len(role), min(sample, len(role)), replace=False)) for role in roles]
+    source_NK, target_NK = (features_NK[drawn] for features_NK, drawn in zip(features, rows, strict=True))
+    keys = [role.table["key"].to_numpy(dtype=str)[drawn] for role, drawn in zip(roles, rows, strict=True)]
     return {
-        **domain_classifier(source_NK, target_NK, seed),
+        **domain_classifier(source_NK, target_NK, seed, (keys[0], keys[1])),
         **mmd(source_NK, target_NK, permutations, seed),
         "frechet_distance": frechet_distance(source_NK, target_NK),
     }
 
 
-def _describe(dataset: Dataset, features_NK: np.ndarray, digests: list[str | None], seed: int) -> dict[str, Any]:
+def _describe(role: Role, features_NK: np.ndarray, digests: list[str | None], seed: int) -> dict[str, Any]:
+    kinds = {name: label["kind"] for card in role.cards.values() for name, label in card["labels"].items()}
     labels, errors = {}, {}
-    for name in dataset.labels:
-        described = dict(dataset.card["labels"][name])
-        if described["kind"] != "regression":
-            described |= skew(np.array(described["counts"]))
-            errors[name] = _errors(dataset, name, features_NK, seed)
-        labels[name] = described
-    train, test = dataset.rows("train"), dataset.rows("test")
+    for name in (name for name in role.labels if name in kinds):
+        labels[name] = describe(pd.Series(role.label(name)), kinds[name])
+        if "counts" in labels[name]:
+            labels[name] |= skew(np.array(labels[name]["counts"]))
+        if KINDS[kinds[name]].has_classes:
+            errors[name] = _errors(role, name, features_NK, seed)
+    train, test = role.rows("train"), role.rows("test")
+    datasets = {name: _dataset(role, name) for name in role.cards}
     return {
-        "num_images": len(dataset),
-        "quarantined": len(dataset.card["quarantined"]),
-        "blank": int((dataset.table["flags"] == "blank").sum()),
+        "num_images": len(role),
+        "moved": role.moved,
+        "datasets": datasets,
+        "quarantined": sum(one["quarantined"] for one in datasets.values()),
+        "blank": sum(one["blank"] for one in datasets.values()),
         "labels": labels,
         "label_errors": errors,
         "duplicates_within": duplicates.within(digests),
@@ -96,17 +110,25 @@ def _describe(dataset: Dataset, features_NK: np.ndarray, digests: list[str | Non
     }
 
 
-def _errors(dataset: Dataset, name: str, features_NK: np.ndarray, seed: int) -> dict[str, Any]:
-    given = dataset.label(name)
-    found = suspected_errors(features_NK, given, seed)
+def _dataset(role: Role, name: str) -> dict[str, Any]:
+    """Count what one dataset has part in its role."""
+    own = (role.table["dataset"] == name).to_numpy()
+    return {
+        "num_images": int(own.sum()),
+        **{split: int(own[role.rows(split)].sum()) for split in ("train", "test")},
+        "quarantined": len(role.cards[name]["quarantined"]),
+        "blank": int((role.table["flags"][own] == "blank").sum()),
+        "labelled": {label: int(labelled(role.label(label)[own]).sum()) for label in role.labels},
+    }
+
+
+def _errors(role: Role, name: str, features_NK: np.ndarray, seed: int) -> dict[str, Any]:
+    given = role.label(name)
+    found = suspected_errors(features_NK, given, role.table["key"].to_numpy(dtype=str), seed)
     num_judged, num_suspected = len(found["judged"]), len(found["suspected"])
+    ids, paths = role.table["id"].to_numpy(), role.table["path"].to_numpy()
     worst = [
-        {
-            "id": dataset.table["id"][row],
-            "path": dataset.table["path"][row],
-            "given": given[row],
-            "suggested": str(suggested),
-        }
+        {"id": ids[row], "path": paths[row], "given": given[row], "suggested": str(suggested)}
         for row, suggested in zip(found["suspected"][:SHOWN], found["suggested"], strict=False)
     ]
     return {

@@ -5,15 +5,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipeline_lib.data.rows import Images
+from pipeline_lib.stats.components import batches
 
-def digests(images: np.ndarray) -> list[str | None]:
+
+def digests(images: Images | np.ndarray) -> list[str | None]:
     """Return a digest of the framed pixels of each image (uint8 ``[N, H, W, C]``), None for one of a single colour.
 
     Blank images are equal without being copies of each other, so they are left out here and counted by themselves.
     """
     return [
         None if image.min() == image.max() else hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
-        for image in images
+        for batch in batches(images)
+        for image in batch
     ]
 
 
@@ -30,3 +34,9 @@ def across(one_N: Sequence[str | None], other_M: Sequence[str | None]) -> list[t
         if digest:
             first.setdefault(digest, row)
     return [(first[digest], row) for row, digest in enumerate(other_M) if digest and digest in first]
+
+
+def same(one_N: Sequence[str | None], other_M: Sequence[str | None]) -> bool:
+    """Return whether two sets have the very same images, those of a single colour aside."""
+    one, other = ({digest for digest in found if digest} for found in (one_N, other_M))
+    return bool(one) and one == other

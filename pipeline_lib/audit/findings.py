@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline_lib.core.errors import UserError
+from pipeline_lib.labels import KINDS
 
 Finding = dict[str, Any]
 
@@ -21,9 +22,13 @@ def find(audit: Mapping[str, Any], refuse: Mapping[str, float | None]) -> list[F
     is blocking; None never is. Label errors and imbalance block for the source only: the target's labels
     decide nothing.
     """
-    found = [*_shift(audit["shift"], refuse), *_across(audit["duplicates_across"], refuse)]
+    found = [*_same(audit), *_shift(audit["shift"], refuse), *_across(audit["duplicates_across"], refuse)]
     for role, described in audit["sets"].items():
-        found += [*_quality(role, described), *_labels(role, described, refuse if role == "source" else {})]
+        found += [
+            *_split(role, described),
+            *_quality(role, described),
+            *_labels(role, described, refuse if role == "source" else {}),
+        ]
     return [*found, *_unknown_classes(audit["sets"]["source"]["labels"], audit["sets"]["target"]["labels"])]
 
 
@@ -34,9 +39,27 @@ def refuse_blocking(findings: list[Finding]) -> None:
             raise UserError(finding["sentence"])
 
 
+def _same(audit: Mapping[str, Any]) -> Iterator[Finding]:
+    if audit["same_images"]:
+        yield _finding(
+            "warning",
+            "source and target are the same images, so nothing is carried over to another domain: adaptation has "
+            "nothing to adapt to, and the verdict only says what more can be learnt from these very images",
+        )
+    if count := audit["shared"]:
+        images, them = ("1 test image", "it") if count == 1 else (f"{count} test images", "them")
+        yield _finding(
+            "warning",
+            f"{images} of the target {'is' if count == 1 else 'are'} also in the source, as the same file or as one of "
+            f"the same group, so pretraining leaves {them} out there, and what looks like {them} may flatter scores",
+        )
+
+
 def _shift(shift: Mapping[str, float], refuse: Mapping[str, float | None]) -> Iterator[Finding]:
     if math.isnan(shift["domain_auc"]):
-        yield _finding("warning", "there are too few images to measure the shift between source and target")
+        yield _finding(
+            "warning", "there are too few images, or groups of them, to measure the shift between source and target"
+        )
         return
     yield _limited(
         "a linear classifier tells target from source images by their pixels with an area under the curve of "
@@ -67,6 +90,16 @@ def _across(shared: Mapping[str, Any], refuse: Mapping[str, float | None]) -> It
         )
 
 
+def _split(role: str, described: Mapping[str, Any]) -> Iterator[Finding]:
+    if count := described["moved"]:
+        images, their = ("1 training image", "its") if count == 1 else (f"{count} training images", "their")
+        yield _finding(
+            "info",
+            f"{images} of the {role} became test images, because {their} group (or the same file) is in the test split "
+            "of another dataset, and nothing is learnt from what scores",
+        )
+
+
 def _quality(role: str, described: Mapping[str, Any]) -> Iterator[Finding]:
     if count := described["quarantined"]:
         files = "1 file" if count == 1 else f"{count} files"
@@ -84,13 +117,16 @@ def _quality(role: str, described: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _labels(role: str, described: Mapping[str, Any], refuse: Mapping[str, float | None]) -> Iterator[Finding]:
-    if not described["labels"]:
-        lost = "no head can be trained" if role == "source" else "what carries over to it cannot be scored"
+    known = {name: label for name, label in described["labels"].items() if label["num_labelled"]}
+    if not known:
+        lost = (
+            "no label can be carried over from it" if role == "source" else "what carries over to it cannot be scored"
+        )
         yield _finding("warning", f"the {role} has no labels, so {lost}")
-    for name, label in described["labels"].items():
+    for name, label in known.items():
         if label["num_missing"]:
             yield _finding("info", f"{_images(label['num_missing'], role)} without the label '{name}'")
-        if label["kind"] != "regression":
+        if "counts" in label:
             yield from _classes(role, name, label, refuse)
     for name, errors in described["label_errors"].items():
         if errors["count"]:
@@ -108,14 +144,18 @@ def _labels(role: str, described: Mapping[str, Any], refuse: Mapping[str, float 
 
 def _classes(role: str, name: str, label: Mapping[str, Any], refuse: Mapping[str, float | None]) -> Iterator[Finding]:
     classes, counts = label["classes"], label["counts"]
-    if len(classes) < 2:
-        only = f"only the class '{classes[0]}'" if classes else "no value"
-        yield _finding("warning", f"the label '{name}' of the {role} has {only}, and two classes make a task")
-    elif label["imbalance"] > 1:
+    exclusive = KINDS[label["kind"]].has_classes
+    if exclusive and len(classes) < 2:
+        yield _finding(
+            "warning",
+            f"the label '{name}' of the {role} has only the class '{classes[0]}', and two classes make a task",
+        )
+    elif len(classes) > 1 and label["imbalance"] > 1:
         largest, smallest = counts.index(max(counts)), counts.index(min(counts))
+        most, least = ("largest class", "smallest") if exclusive else ("most frequent tag", "rarest")
         yield _limited(
-            f"the largest class '{classes[largest]}' of the label '{name}' has {label['imbalance']:.3g} times as many "
-            f"images of the {role} as the smallest, '{classes[smallest]}' ({counts[largest]} and {counts[smallest]})",
+            f"the {most} '{classes[largest]}' of the label '{name}' has {label['imbalance']:.3g} times as many images "
+            f"of the {role} as the {least}, '{classes[smallest]}' ({counts[largest]} and {counts[smallest]})",
             label["imbalance"],
             WARN_IMBALANCE,
             "imbalance",
@@ -125,13 +165,13 @@ def _classes(role: str, name: str, label: Mapping[str, Any], refuse: Mapping[str
 
 def _unknown_classes(source: Mapping[str, Any], target: Mapping[str, Any]) -> Iterator[Finding]:
     for name in sorted(source.keys() & target.keys()):
-        known = source[name].get("classes", [])
+        known = set(source[name].get("classes", []))
         unknown = [each for each in target[name].get("classes", []) if each not in known]
-        if unknown:
+        if known and unknown:
             yield _finding(
                 "warning",
-                f"the source lacks classes of the label '{name}' that the target has, so no head can predict them: "
-                f"{', '.join(unknown[:5])}{' and others' if len(unknown) > 5 else ''}",
+                f"the source lacks classes of the label '{name}' that the target has, so what is learnt from the "
+                f"source cannot predict them: {', '.join(unknown[:5])}{' and others' if len(unknown) > 5 else ''}",
             )
 
 
@@ -142,7 +182,7 @@ def _finding(level: str, sentence: str) -> Finding:
 def _limited(sentence: str, value: float, warn_above: float, knob: str, refuse: Mapping[str, float | None]) -> Finding:
     limit = refuse.get(knob)
     if limit is not None and value > limit:
-        way_out = f"above audit.refuse.{knob} = {limit:g} in params.yaml: mend the data, raise it or set it to null"
+        way_out = f"above audit.refuse.{knob} = {limit:g}: mend the data, raise it or set it to null"
         return _finding("blocking", f"{sentence}, {way_out}")
     return _finding("warning" if value > warn_above else "info", sentence)
 

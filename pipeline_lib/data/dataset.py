@@ -1,16 +1,19 @@
 """The dataset artifact: images.npy, table.parquet and card.json in one folder."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
-from pipeline_lib.core.errors import UserError, nearest
-from pipeline_lib.core.files import read_json, write_json, write_npy, write_parquet
+from pipeline_lib.core.errors import UserError
+from pipeline_lib.core.files import read_json, write_json, write_parquet
+from pipeline_lib.data.rows import Images
 
+IMAGES, TABLE, CARD = "images.npy", "table.parquet", "card.json"
 LABEL_PREFIX = "label."
 COLUMNS = ("id", "path", "sha256", "split", "group", "flags")
 
@@ -19,59 +22,81 @@ COLUMNS = ("id", "path", "sha256", "split", "group", "flags")
 class Dataset:
     """Framed images with their table.
 
-    ``images`` is uint8 ``[N, H, W, C]``, memory-mapped. ``table`` has N rows and the columns id, path,
-    sha256 (of the original bytes), split (train or test), group, flags, and ``label.<name>`` for just
-    the labels that were asked for. ``card`` is the content of card.json.
+    ``table`` has a row an image and the columns id, path, sha256 (of the original bytes), split (train or test),
+    group, flags, and ``label.<name>`` for those of the labels asked for that the dataset has: float64, or text with
+    nulls. ``card`` is the content of card.json.
     """
 
-    images: np.ndarray
+    images: Images
     table: pd.DataFrame
     card: Mapping[str, Any]
 
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.table)
 
-    @property
-    def labels(self) -> list[str]:
-        """The names of the labels that were read."""
-        return [name.removeprefix(LABEL_PREFIX) for name in self.table if name.startswith(LABEL_PREFIX)]
+class ImageWriter:
+    """Writes an ``images.npy`` an image at a time, with the very bytes that ``np.save`` would write of all of them.
 
-    def rows(self, split: str) -> np.ndarray:
-        """Return the row numbers (int64) of the split "train" or "test"."""
-        return np.flatnonzero(self.table["split"].to_numpy() == split)
+    ``shape`` is (H, W, C). How many images there are is written into the header at the end, for which numpy leaves
+    room there.
+    """
 
-    def label(self, name: str) -> np.ndarray:
-        """Return the values of a label as float64 ``[N]`` or object ``[N]``; NaN or None is "not labelled"."""
-        return self.table[LABEL_PREFIX + name].to_numpy()
+    def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.shape, self.num_images = shape, 0
+        self._file = path.open("wb")
+        self._write_header()
+
+    def append(self, image_HWC: np.ndarray) -> None:
+        """Write one image, uint8 ``[H, W, C]``; raises ValueError for another type or shape."""
+        if image_HWC.dtype != np.uint8 or image_HWC.shape != self.shape:
+            raise ValueError(f"an image is {image_HWC.dtype} {image_HWC.shape}, but must be uint8 {self.shape}")
+        self._file.write(np.ascontiguousarray(image_HWC).data)
+        self.num_images += 1
+
+    def _write_header(self) -> None:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (self.num_images, *self.shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def __enter__(self) -> Self:
+        """Return the writer."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Complete the header and close the file; after an error it is left as it is."""
+        with self._file:
+            if error is None:
+                self._file.seek(0)
+                self._write_header()
 
 
-def write_dataset(folder: Path, images: np.ndarray, table: pd.DataFrame, card: Mapping[str, Any]) -> None:
-    """Write the three files of a dataset into ``folder``."""
-    write_npy(folder / "images.npy", images)
-    write_parquet(folder / "table.parquet", table)
-    write_json(folder / "card.json", card)
-
-
-def present_labels(folder: Path, labels: Iterable[str]) -> list[str]:
-    """Return those of ``labels`` that the dataset in ``folder`` has, in their order."""
-    known = read_json(folder / "card.json")["labels"]
-    return [name for name in labels if name in known]
+def write_table(folder: Path, table: pd.DataFrame, card: Mapping[str, Any]) -> None:
+    """Write what belongs to the images in ``folder``: their table and card."""
+    write_parquet(folder / TABLE, table)
+    write_json(folder / CARD, card)
 
 
 def read_dataset(folder: Path, labels: Sequence[str] = ()) -> Dataset:
-    """Read a dataset with only the named labels: the others never enter the process.
+    """Read a dataset with those of the named labels that it has: the others never enter the process.
 
-    Raises UserError for a label that the dataset does not have.
+    Raises UserError for a file that is missing or damaged.
     """
-    card = read_json(folder / "card.json")
-    for name in labels:
-        if name not in card["labels"]:
-            raise UserError(
-                f"{folder} has no label '{name}': it has {', '.join(card['labels']) or 'none'}"
-                f"{nearest(name, card['labels'])}"
-            )
-    columns = [*COLUMNS, *(LABEL_PREFIX + name for name in labels)]
-    table = pd.read_parquet(folder / "table.parquet", columns=columns)
-    images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+    card = _intact(folder / CARD, read_json)
+    images = Images(folder / IMAGES)
+    columns = [*COLUMNS, *(LABEL_PREFIX + name for name in labels if name in card["labels"])]
+    table = _intact(folder / TABLE, lambda path: pd.read_parquet(path, columns=columns))
+    if len(table) != len(images):
+        raise UserError(
+            f"{folder / TABLE} has {len(table)} rows for {len(images)} images: run the ingest again, which writes both"
+        )
     return Dataset(images, table, card)
+
+
+def _intact(path: Path, read: Any) -> Any:
+    """Return what ``read`` returns of a file, with its failures as a sentence."""
+    try:
+        return read(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run the ingest again") from None
+    except (OSError, ValueError, KeyError):  # what json, pyarrow and pandas raise for what they cannot parse
+        raise UserError(f"{path} is cut short or damaged: run the ingest again") from None

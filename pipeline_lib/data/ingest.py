@@ -1,21 +1,29 @@
-"""Turning what a reader found into a dataset: decode, quarantine, frame, split, describe."""
+"""Turning what a reader found into a dataset: decode, quarantine, frame, split, describe.
+
+An image is written as soon as it is framed, so that memory holds one image and the table.
+"""
 
 import hashlib
-import math
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.progress import track
 from pipeline_lib.core.seeds import derive_seed
-from pipeline_lib.data.dataset import LABEL_PREFIX
+from pipeline_lib.data.columns import describe, label_column, notes_on_missing
+from pipeline_lib.data.dataset import IMAGES, LABEL_PREFIX, ImageWriter, write_table
 from pipeline_lib.data.images import BrokenImageError, decode, frame
 from pipeline_lib.data.samples import Reading, Sample
+from pipeline_lib.data.split import draw_split, refuse_torn_groups
+from pipeline_lib.labels import KINDS
+from pipeline_lib.labels.kind import class_name, is_missing
 
 NATIVE_MODE = {1: "L", 3: "RGB"}
 
@@ -23,6 +31,7 @@ NATIVE_MODE = {1: "L", 3: "RGB"}
 def ingest(
     reading: Reading,
     kinds: Mapping[str, str],
+    folder: Path,
     *,
     size: int,
     channels: int,
@@ -34,172 +43,141 @@ def ingest(
     test_fraction: float,
     limit: int | None,
     seed: int,
-) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
-    """Decode and frame every sample; return images uint8 ``[N, H, W, C]``, the table and the card.
+    stratify: bool = True,
+    about: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Decode and frame every sample, write the dataset into ``folder``, and return its card.
 
-    ``kinds`` maps each label to multiclass, binary or regression. Broken pictures are left out and listed
-    in the card; a UserError is raised when their share exceeds ``max_broken``. ``limit`` takes that many
-    samples at random. Samples of one group, and pictures with equal bytes, fall into one split.
+    ``kinds`` maps each label to a kind of ``pipeline_lib.labels``. Broken pictures are left out and listed in the
+    card; ``limit`` takes that many samples at random. ``stratify`` makes the split alike in the classes of the first
+    of ``kinds`` that has classes and is given here; :func:`~pipeline_lib.data.split.draw_split` says how it is drawn.
+    ``about`` is put into the card beside what is found; its ``notes`` are sentences for the person who watches.
+
+    Raises UserError for a reading without samples, when the share of broken pictures exceeds ``max_broken``, for a
+    label of the wrong kind, and for a group that the user's own splits tear.
     """
     if content > size:
-        raise UserError(f"content is {content} px, but the frame is image.size = {size} px: make it fit")
-    samples = reading.samples
-    if limit is not None and limit < len(samples):
-        chosen = np.random.default_rng(derive_seed(seed, "limit")).choice(len(samples), limit, replace=False)
-        samples = [samples[index] for index in sorted(chosen)]
-    images = np.empty((len(samples), size, size, channels), dtype=np.uint8)
-    kept: list[Sample] = []
-    hashes, quarantined = [], []
-    modes: Counter[str] = Counter()
-    sizes: Counter[str] = Counter()
+        raise UserError(f"content = {content} px does not fit into the frame of size = {size} px: make it at most that")
+    samples = _limited(reading.samples, limit, seed)
+    if not samples:
+        raise UserError("the dataset has no image: put some there")
+    measures = {name: reading.measures[name] for name in kinds if name in reading.measures}
+    found = _Found(channels, {name: [] for name in measures})
+    framing = (size, channels, content, background, invert, levels)
+    with ImageWriter(folder / IMAGES, (size, size, channels)) as writer:
+        for sample, original, digest, image in _framed(samples, found.quarantined, framing):
+            writer.append(image)
+            found.add(sample, original, digest, image)
+            for name, measure in measures.items():
+                found.measured[name].append(measure(image))
+    _refuse_broken(found.quarantined, len(samples), max_broken)
+    table, notes = _table(found, reading, kinds, test_fraction, seed, stratify)
+    mean, std = found.moments(size * size)
+    labels = [name for name in kinds if LABEL_PREFIX + name in table]
+    card = {
+        **(about or {}),
+        "num_images": len(table),
+        "shape": [len(table), size, size, channels],
+        "mean": mean,
+        "std": std,
+        "splits": dict(sorted(Counter(table["split"]).items())),
+        "labels": {name: describe(table[LABEL_PREFIX + name], kinds[name]) for name in labels},
+        "quarantined": found.quarantined,
+        "passed_over": dict(reading.passed_over),
+        "converted": {m: n for m, n in sorted(found.modes.items()) if m != NATIVE_MODE[channels]},
+        "original_sizes": dict(found.sizes.most_common(20)),
+        "notes": [*reading.notes, *notes_on_missing(reading, kinds), *notes],
+    }
+    write_table(folder, table, card)
+    return card
+
+
+@dataclass
+class _Found:
+    """What is known of the images that were written, and of those that were not."""
+
+    channels: int
+    measured: dict[str, list[float | None]]
+    samples: list[Sample] = field(default_factory=list)
+    hashes: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+    quarantined: list[dict[str, str]] = field(default_factory=list)
+    modes: Counter[str] = field(default_factory=Counter)
+    sizes: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        # Sums of whole numbers are exact, in whatever order.
+        self.sums_C, self.squares_C = np.zeros(self.channels, np.int64), np.zeros(self.channels, np.int64)
+
+    def add(self, sample: Sample, original: Image.Image, digest: str, image_HWC: np.ndarray) -> None:
+        """Take note of one image."""
+        self.samples.append(sample)
+        self.hashes.append(digest)
+        self.flags.append("blank" if image_HWC.min() == image_HWC.max() else "")
+        self.modes[original.mode] += 1
+        self.sizes["x".join(map(str, original.size))] += 1
+        pixels = image_HWC.reshape(-1, self.channels).astype(np.int64)
+        self.sums_C += pixels.sum(axis=0)
+        self.squares_C += np.square(pixels).sum(axis=0)
+
+    def moments(self, pixels: int) -> tuple[list[float], list[float]]:
+        """Return mean and standard deviation of each channel in 0-1, of images with so many ``pixels``."""
+        total = pixels * len(self.samples)
+        mean = self.sums_C / total
+        std = np.sqrt((self.squares_C / total - mean**2).clip(0))
+        return (mean / 255).tolist(), (std / 255).tolist()
+
+
+def _limited(samples: list[Sample], limit: int | None, seed: int) -> list[Sample]:
+    if limit is None or limit >= len(samples):
+        return samples
+    chosen = np.random.default_rng(derive_seed(seed, "limit")).choice(len(samples), limit, replace=False)
+    return [samples[index] for index in sorted(chosen)]
+
+
+def _framed(
+    samples: list[Sample], quarantined: list[dict[str, str]], framing: tuple[Any, ...]
+) -> Iterator[tuple[Sample, Image.Image, str, np.ndarray]]:
+    """Yield each sample with its picture, the hash of its bytes, and its frame; put the broken ones aside."""
     for sample in track(samples, "ingest", len(samples)):
         try:
             raw = sample.load()
             picture = decode(raw)
-            images[len(kept)] = frame(picture, size, channels, content, background, invert, levels)
+            image = frame(picture, *framing)
         except BrokenImageError as error:
             quarantined.append({"path": sample.path, "reason": str(error)})
             continue
-        modes[picture.mode] += 1
-        sizes["x".join(map(str, picture.size))] += 1
-        hashes.append(hashlib.sha256(raw if isinstance(raw, bytes) else picture.tobytes()).hexdigest())
-        kept.append(sample)
-    _refuse_broken(quarantined, len(samples), max_broken)
-    images = images[: len(kept)]
-    table = _table(kept, hashes, reading, kinds, images, test_fraction, seed)
-    mean, std = _moments(images)
-    card = {
-        "num_images": len(kept),
-        "shape": list(images.shape),
-        "mean": mean,
-        "std": std,
-        "splits": dict(sorted(Counter(table["split"]).items())),
-        "labels": {name: _describe(table[LABEL_PREFIX + name], kinds[name]) for name in _present(reading, kinds)},
-        "quarantined": quarantined,
-        "converted": {m: n for m, n in sorted(modes.items()) if m != NATIVE_MODE[channels]},
-        "original_sizes": dict(sizes.most_common(20)),
-    }
-    return images, table, card
-
-
-def split_of(keys: Sequence[str], test_fraction: float, seed: int) -> list[str]:
-    """Return "train" or "test" for each key, equal for equal keys and independent of all others."""
-    limit = test_fraction * 2**31
-    return ["test" if derive_seed(seed, "split", key) < limit else "train" for key in keys]
-
-
-def _present(reading: Reading, kinds: Mapping[str, str]) -> list[str]:
-    return [name for name in kinds if name in reading.labels or name in reading.measures]
+        yield sample, picture, hashlib.sha256(raw if isinstance(raw, bytes) else picture.tobytes()).hexdigest(), image
 
 
 def _table(
-    samples: list[Sample],
-    hashes: list[str],
-    reading: Reading,
-    kinds: Mapping[str, str],
-    images: np.ndarray,
-    test_fraction: float,
-    seed: int,
-) -> pd.DataFrame:
-    groups = [None if sample.group is None else class_name(sample.group) for sample in samples]
-    keys = [digest if group is None else group for group, digest in zip(groups, hashes, strict=True)]
-    drawn = split_of(keys, test_fraction, seed)
+    found: _Found, reading: Reading, kinds: Mapping[str, str], test_fraction: float, seed: int, stratify: bool
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table, and notes on what was changed in the labels."""
+    columns, notes = {}, []
+    for name, kind in kinds.items():
+        if name in reading.labels or name in reading.measures:
+            read = [sample.labels.get(name) for sample in found.samples]
+            columns[name], said = label_column(name, found.measured.get(name, read), kind)
+            notes += said
+    groups = [None if is_missing(sample.group) else class_name(sample.group) for sample in found.samples]
+    given = [sample.split for sample in found.samples]
+    refuse_torn_groups(groups, given)
+    keys = [digest if group is None else group for group, digest in zip(groups, found.hashes, strict=True)]
+    candidates = [c for name, c in columns.items() if KINDS[kinds[name]].has_classes and c.notna().any()]
+    classes = candidates[0].fillna("").tolist() if candidates and stratify else None
     table = pd.DataFrame(
         {
-            "id": [f"{index:07d}" for index in range(len(samples))],
-            "path": [sample.path for sample in samples],
-            "sha256": hashes,
-            "split": [sample.split or split for sample, split in zip(samples, drawn, strict=True)],
+            "id": [f"{index:07d}" for index in range(len(keys))],
+            "path": [sample.path for sample in found.samples],
+            "sha256": found.hashes,
+            "split": draw_split(keys, test_fraction, seed, given, classes),
             "group": pd.array(groups, dtype="string"),
-            "flags": ["blank" if image.min() == image.max() else "" for image in images],
+            "flags": found.flags,
+            **{LABEL_PREFIX + name: column for name, column in columns.items()},
         }
     )
-    _refuse_torn_groups(table)
-    for name in _present(reading, kinds):
-        measure = reading.measures.get(name)
-        values = [measure(image) for image in images] if measure else [sample.labels.get(name) for sample in samples]
-        table[LABEL_PREFIX + name] = _column(name, values, kinds[name])
-    return table
-
-
-def _column(name: str, values: list[Any], kind: str) -> pd.Series:
-    if kind == "regression":
-        numbers = [math.nan if value is None else _number(value) for value in values]
-        wrong = [value for value, number in zip(values, numbers, strict=True) if number is None]
-        if wrong:
-            raise UserError(
-                f"the label '{name}' holds {str(wrong[0])!r}, which is no finite number, but is a regression label in "
-                "params.yaml: correct the table, or make the label multiclass"
-            )
-        return pd.Series(numbers, dtype="float64")
-    # Classes are text, so that 1, 1.0 and "1" are one class whatever the table's format made of them.
-    return pd.Series([None if value is None else class_name(value) for value in values], dtype="string")
-
-
-def class_name(value: Any) -> str:
-    """Return the text by which a class is known: whole numbers without a decimal point."""
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        value = int(value)
-    return str(value)
-
-
-def natural_key(text: str) -> list[tuple[bool, int, str]]:
-    """Return a sort key under which "2" comes before "10"."""
-    return [_part_key(part) for part in re.split(r"(\d+)", text) if part]
-
-
-def _part_key(part: str) -> tuple[bool, int, str]:
-    # Of two whole numbers the one with more digits is larger; int() would fail on very long ones.
-    digits = part.lstrip("0")
-    return (False, len(digits), digits) if part.isdecimal() else (True, 0, part)
-
-
-def _number(value: Any) -> float | None:
-    """Return a finite number, NaN for "nan" (not labelled), or None for anything else."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return None if math.isinf(number) else number
-
-
-def _describe(column: pd.Series, kind: str) -> dict[str, Any]:
-    known = column.dropna()
-    described: dict[str, Any] = {
-        "kind": kind,
-        "num_labelled": len(known),
-        "num_missing": len(column) - len(known),
-    }
-    if kind == "regression":
-        described |= {"mean": float(known.mean()), "std": float(known.std(ddof=0))}
-    else:
-        counts = Counter(known)
-        # A list of pairs, because JSON objects are written in the order of their keys.
-        described["classes"] = sorted(sorted(counts), key=natural_key)
-        described["counts"] = [counts[name] for name in described["classes"]]
-    return described
-
-
-def _moments(images: np.ndarray) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation of each channel in 0-1, from exact sums, a batch at a time."""
-    totals, squares = np.zeros(images.shape[3], np.int64), np.zeros(images.shape[3], np.int64)
-    for start in range(0, len(images), 1024):
-        batch = images[start : start + 1024].astype(np.int64)
-        totals += batch.sum(axis=(0, 1, 2))
-        squares += np.square(batch).sum(axis=(0, 1, 2))
-    mean = totals / images[..., 0].size
-    std = np.sqrt((squares / images[..., 0].size - mean**2).clip(0))
-    return (mean / 255).tolist(), (std / 255).tolist()
-
-
-def _refuse_torn_groups(table: pd.DataFrame) -> None:
-    splits = table.dropna(subset="group").groupby("group")["split"].nunique()
-    torn = splits.index[splits > 1]
-    if len(torn):
-        raise UserError(
-            f"the group '{torn[0]}' is in the train and in the test split: give all its rows of the label table "
-            "one split, or leave the column 'split' empty for them"
-        )
+    return table, notes
 
 
 def _refuse_broken(quarantined: list[dict[str, str]], total: int, max_broken: float) -> None:
@@ -208,5 +186,5 @@ def _refuse_broken(quarantined: list[dict[str, str]], total: int, max_broken: fl
         first = quarantined[0]
         raise UserError(
             f"{len(quarantined)} of {total} images are broken ({first['path']}: {first['reason']}), more than the "
-            f"share max_broken = {max_broken:g} allows: mend or remove them, or raise it in params.yaml"
+            f"share max_broken = {max_broken:g} allows: mend or remove them, or raise max_broken"
         )

@@ -24,14 +24,19 @@ class Sample:
 
 @dataclass(frozen=True)
 class Reading:
-    """All samples of a source, and the names of the labels that it has.
+    """All samples of a dataset, and the names of the labels that it has.
 
-    ``measures`` are labels computed from the framed picture (uint8 ``[H, W, C]``) instead of read.
+    ``measures`` are labels computed from the framed picture (uint8 ``[H, W, C]``) instead of read. ``others`` names
+    what could be a label too but was not asked for. ``passed_over`` counts the files that are not read, by suffix.
+    ``notes`` are sentences for the person who watches.
     """
 
     samples: list[Sample]
     labels: tuple[str, ...]
     measures: Mapping[str, Callable[[Any], float | None]] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def printable(name: str) -> str:

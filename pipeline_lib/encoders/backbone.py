@@ -1,14 +1,18 @@
-"""Untrained backbones by name, with the stem that the size of the images asks for."""
+"""Untrained backbones by name, with the stem that the size of the images asks for.
 
-from typing import Any, Literal
+Functions import timm themselves, so that who asks for none of its models does not wait for it.
+"""
 
-import timm
-from timm.models.resnet import ResNet
+from typing import TYPE_CHECKING, Any, Literal
+
 from torch import nn
 
-from pipeline_lib.core.errors import UserError, nearest
+from pipeline_lib.core.errors import UserError, nearest, reason, shown
 from pipeline_lib.encoders import ENCODERS
 from pipeline_lib.encoders.small_vit import patch_size
+
+if TYPE_CHECKING:
+    from timm.models.resnet import ResNet
 
 # "original" is timm's. "small" halves the image less before the first stage: ResNets lose the stride and the pooling of
 # their stem, as for CIFAR in SimCLR (arXiv:2002.05709, appendix B.9), vision transformers cut smaller patches.
@@ -31,11 +35,14 @@ def build_backbone(name: str, channels: int, size: int, stem: Stem | None = None
     """
     if name in ENCODERS:
         return ENCODERS[name](channels, size)
+    import timm
+    from timm.models.resnet import ResNet
+
     if not timm.is_model(name):
         known = [*ENCODERS, *timm.list_models()]
         raise UserError(
-            f"pretrain.encoder in params.yaml is '{name}', which is neither one of "
-            f"{', '.join(ENCODERS)} nor a model of timm{nearest(name, known)}"
+            f"encoder is {shown(name)}, which is neither one of {', '.join(ENCODERS)} nor a model of timm"
+            f"{nearest(name, known)}"
         )
     stem = stem or stem_for(size)
     try:
@@ -49,15 +56,16 @@ def build_backbone(name: str, channels: int, size: int, stem: Stem | None = None
 
 def refusal(name: str, size: int, error: Exception) -> UserError:
     """Return the sentence for an encoder that fails with images of ``size`` px."""
-    reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
     return UserError(
-        f"pretrain.encoder in params.yaml is '{name}', which does not take images of {size} px ({reason}): "
-        "choose another encoder or a larger image.size"
+        f"encoder is '{name}', which does not take images of {size} px ({reason(error)}): choose another encoder or a "
+        "larger size"
     )
 
 
 def size_options(name: str, size: int, stem: Stem) -> dict[str, Any]:
     """Return the arguments by which a model of timm is built for ``size``."""
+    import timm
+
     if timm.models.model_entrypoint(name).__module__.split(".")[-1] in ("vision_transformer", "deit"):
         # Crops smaller than the image are taken too, and padded where patches do not divide them.
         options: dict[str, Any] = {"img_size": size, "dynamic_img_size": True, "dynamic_img_pad": True}
@@ -66,7 +74,7 @@ def size_options(name: str, size: int, stem: Stem) -> dict[str, Any]:
     return {"img_size": size} if pretrained is not None and pretrained.fixed_input_size else {}
 
 
-def _shrink_stem(backbone: ResNet, channels: int) -> None:
+def _shrink_stem(backbone: "ResNet", channels: int) -> None:
     """Give the first convolution stride 1 and, unless others follow it in the stem, 3x3; leave out the pooling."""
     stem: Any = backbone.conv1
     if isinstance(stem, nn.Conv2d):

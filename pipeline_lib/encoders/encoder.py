@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.files import read_json, write_json
+from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.encoders.backbone import Stem, build_backbone, refusal, stem_for
 
 
@@ -78,21 +79,21 @@ class Encoder(nn.Module):
         finally:
             self.backbone.train(training)
         if features.ndim != 2:
-            raise UserError(
-                f"pretrain.encoder in params.yaml is '{self.name}', which gives no vector of features: choose another"
-            )
+            raise UserError(f"encoder is '{self.name}', which gives no vector of features: choose another")
         return features.shape[1]
 
 
 def from_config(config: Mapping[str, Any], seed: int = 0) -> Encoder:
     """Build the encoder that a config describes, with the random weights that ``seed`` gives.
 
-    ``stem`` may be null, which lets the size decide.
+    ``stem`` may be null, which lets the size decide. torch's generators are left as they are.
     """
-    torch.manual_seed(seed)
     # Configs without the key were written when every stem was the original one.
     stem = config.get("stem", "original")
-    return Encoder(config["encoder"], config["channels"], config["size"], config["mean"], config["std"], stem)
+    with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU
+        # Not the seed itself: what a caller draws from it next must not be the same numbers.
+        torch.default_generator.manual_seed(derive_seed(seed, "encoder"))
+        return Encoder(config["encoder"], config["channels"], config["size"], config["mean"], config["std"], stem)
 
 
 def save_model(folder: Path, model: nn.Module, config: Mapping[str, Any]) -> None:

@@ -76,8 +76,7 @@ def rename(state: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tensor
         name = getattr(backbone, "pretrained_cfg", {}).get("architecture", "")
         if name.startswith("efficientnet_"):
             raise UserError(
-                f"pretrain.weights in params.yaml were ported from TensorFlow, which pads otherwise than {name}: "
-                f"set pretrain.encoder to tf_{name}"
+                f"the weights were ported from TensorFlow, which pads otherwise than {name}: set encoder to tf_{name}"
             )
         state = _number_by_stage(state, backbone)
     return {_rename(key, layout.renames): tensor for key, tensor in state.items()}

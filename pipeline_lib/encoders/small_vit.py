@@ -1,6 +1,5 @@
 """A vision transformer for small images, of the width of ViT-Tiny and half its depth (arXiv:2010.11929)."""
 
-from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from pipeline_lib.core.errors import UserError
@@ -14,6 +13,9 @@ def small_vit(channels: int, size: int) -> nn.Module:
 
     Raises UserError for a size that has no divisor to be a patch.
     """
+    # Here, so that stages with other encoders do not wait for this import.
+    from timm.models.vision_transformer import VisionTransformer
+
     return VisionTransformer(
         img_size=size,
         patch_size=patch_size(size),
@@ -40,7 +42,7 @@ def patch_size(size: int) -> int:
     patch = next(patch for patch in range(2, size + 1) if size % patch == 0 and size // patch <= 16)
     if size // patch < 4:
         raise UserError(
-            f"image.size in params.yaml is {size}, which cannot be cut into patches for a vision transformer: "
-            f"take a multiple of 4, such as {max(round(size / 4), 4) * 4}"
+            f"images of {size} px cannot be cut into patches for a vision transformer: take a size that is a multiple "
+            f"of 4, such as {max(round(size / 4), 4) * 4}"
         )
     return patch

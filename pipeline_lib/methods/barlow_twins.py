@@ -1,13 +1,16 @@
 """Barlow Twins: self-supervised learning via redundancy reduction (Zbontar 2021, https://arxiv.org/abs/2103.03230)."""
 
+from typing import Annotated
+
 from lightly.loss import BarlowTwinsLoss
 from lightly.models.modules import BarlowTwinsProjectionHead
 from lightly.utils.debug import std_of_l2_normalized
 from torch import Tensor, nn
 
 from pipeline_lib.core.ranks import gather
+from pipeline_lib.core.registry import Range
 from pipeline_lib.encoders.encoder import Encoder
-from pipeline_lib.methods.views import BYOL_FIRST, BYOL_SECOND, Augment
+from pipeline_lib.methods.views import BYOL_FIRST, BYOL_SECOND, Augment, Width
 
 
 class BarlowTwins(nn.Module):
@@ -22,9 +25,9 @@ class BarlowTwins(nn.Module):
         encoder: Encoder,
         augment: Augment,
         *,
-        lambda_param: float = 0.005,
-        hidden_dim: int = 512,
-        projection_dim: int = 512,
+        lambda_param: Annotated[float, Range(ge=0)] = 0.005,
+        hidden_dim: Width = 512,
+        projection_dim: Width = 512,
     ) -> None:
         super().__init__()
         self.encoder, self.views = encoder, augment(BYOL_FIRST, BYOL_SECOND)

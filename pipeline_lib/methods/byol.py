@@ -7,9 +7,10 @@ from lightly.utils.debug import std_of_l2_normalized
 from torch import Tensor, nn
 
 from pipeline_lib.core.ranks import gather
+from pipeline_lib.core.registry import Share
 from pipeline_lib.encoders.encoder import Encoder
 from pipeline_lib.methods.momentum import cosine, frozen_copy, update_momentum
-from pipeline_lib.methods.views import BYOL_FIRST, BYOL_SECOND, Augment
+from pipeline_lib.methods.views import BYOL_FIRST, BYOL_SECOND, Augment, Width
 
 
 class BYOL(nn.Module):
@@ -24,9 +25,9 @@ class BYOL(nn.Module):
         encoder: Encoder,
         augment: Augment,
         *,
-        momentum: float = 0.996,
-        hidden_dim: int = 256,
-        projection_dim: int = 128,
+        momentum: Share = 0.996,
+        hidden_dim: Width = 256,
+        projection_dim: Width = 128,
     ) -> None:
         super().__init__()
         self.encoder, self.views, self.momentum = encoder, augment(BYOL_FIRST, BYOL_SECOND), momentum

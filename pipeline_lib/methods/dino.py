@@ -10,9 +10,10 @@ from lightly.utils.debug import std_of_l2_normalized
 from torch import Tensor, nn
 
 from pipeline_lib.core.ranks import gather
+from pipeline_lib.core.registry import Positive, Share
 from pipeline_lib.encoders.encoder import Encoder
 from pipeline_lib.methods.momentum import cosine, frozen_copy, update_momentum
-from pipeline_lib.methods.views import BYOL_FIRST, BYOL_SECOND, Augment, encode, local_view_size
+from pipeline_lib.methods.views import BYOL_FIRST, BYOL_SECOND, Augment, NumLocal, Side, Width, encode, local_views
 
 FIRST_VIEW = replace(BYOL_FIRST, min_scale=0.4)
 SECOND_VIEW = replace(BYOL_SECOND, min_scale=0.4)
@@ -24,8 +25,8 @@ class DINO(nn.Module):
 
     ``momentum_teacher`` rises to 1; the teacher's temperature rises in the first ``warmup_teacher_temp_share`` of the
     training, and the last layer stays as it is for the first ``freeze_last_layer`` (the authors count both in
-    epochs). Departs from the authors: a smaller head, and what is kept of the training is the student's encoder,
-    not the teacher's.
+    epochs). What is kept of the training is the teacher's encoder, as with the authors. Departs from them: a smaller
+    head.
     """
 
     def __init__(
@@ -33,23 +34,23 @@ class DINO(nn.Module):
         encoder: Encoder,
         augment: Augment,
         *,
-        student_temp: float = 0.1,
-        teacher_temp: float = 0.07,
-        warmup_teacher_temp: float = 0.04,
-        warmup_teacher_temp_share: float = 0.1,
-        momentum_teacher: float = 0.996,
-        center_momentum: float = 0.9,
-        freeze_last_layer: float = 0.01,
-        n_local_views: int = 8,
-        local_size: int | None = None,
-        hidden_dim: int = 256,
-        bottleneck_dim: int = 128,
-        output_dim: int = 2048,
+        student_temp: Positive = 0.1,
+        teacher_temp: Positive = 0.07,
+        warmup_teacher_temp: Positive = 0.04,
+        warmup_teacher_temp_share: Share = 0.1,
+        momentum_teacher: Share = 0.996,
+        center_momentum: Share = 0.9,
+        freeze_last_layer: Share = 0.01,
+        n_local_views: NumLocal = 8,
+        local_size: Side | None = None,
+        hidden_dim: Width = 256,
+        bottleneck_dim: Width = 128,
+        output_dim: Width = 2048,
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
-        local_views = [replace(LOCAL_VIEW, size=local_view_size(encoder, local_size))] if n_local_views else []
-        self.encoder, self.views = encoder, augment(FIRST_VIEW, SECOND_VIEW, *local_views * n_local_views)
+        crops = local_views(encoder, LOCAL_VIEW, n_local_views, local_size)
+        self.encoder, self.views = encoder, augment(FIRST_VIEW, SECOND_VIEW, *crops)
         dims = (encoder.num_features, hidden_dim, bottleneck_dim, output_dim)
         with warnings.catch_warnings():
             # Of torch, about the weight normalisation that lightly takes.
@@ -65,6 +66,11 @@ class DINO(nn.Module):
         self.criterion = DINOLoss(output_dim, student_temp=student_temp, center_momentum=center_momentum)
         self.temperatures, self.warmup = (warmup_teacher_temp, teacher_temp), warmup_teacher_temp_share
         self.momentum = momentum_teacher
+
+    @property
+    def kept(self) -> Encoder:
+        """The encoder that the training is for."""
+        return self.teacher_encoder
 
     def begin_step(self, progress: float) -> None:
         """Move the teacher towards the student."""

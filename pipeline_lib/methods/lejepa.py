@@ -1,6 +1,7 @@
 """LeJEPA: provable and scalable self-supervised learning without the heuristics (https://arxiv.org/abs/2511.08544)."""
 
 from dataclasses import replace
+from typing import Annotated
 
 import torch
 from lightly.loss import LeJEPALoss
@@ -9,8 +10,9 @@ from lightly.utils.debug import std_of_l2_normalized
 from torch import Tensor, nn
 
 from pipeline_lib.core.ranks import gather
+from pipeline_lib.core.registry import Range, Share
 from pipeline_lib.encoders.encoder import Encoder
-from pipeline_lib.methods.views import BYOL_FIRST, Augment, encode, local_view_size
+from pipeline_lib.methods.views import BYOL_FIRST, Augment, Side, Width, encode, local_views
 
 GLOBAL_VIEW = replace(BYOL_FIRST, min_scale=0.3, blur=0.5, solarize=0.2)
 LOCAL_VIEW = replace(GLOBAL_VIEW, min_scale=0.05, max_scale=0.3)
@@ -29,16 +31,16 @@ class LeJEPA(nn.Module):
         encoder: Encoder,
         augment: Augment,
         *,
-        lambda_param: float = 0.05,
-        sigreg_num_vectors: int = 1024,
-        n_local_views: int = 6,
-        local_size: int | None = None,
-        hidden_dim: int = 256,
-        projection_dim: int = 64,
+        lambda_param: Share = 0.05,
+        sigreg_num_vectors: Width = 1024,
+        n_local_views: Annotated[int, Range(ge=1, le=64)] = 6,
+        local_size: Side | None = None,
+        hidden_dim: Width = 256,
+        projection_dim: Width = 64,
     ) -> None:
         super().__init__()
-        local_view = replace(LOCAL_VIEW, size=local_view_size(encoder, local_size))
-        self.encoder, self.views = encoder, augment(GLOBAL_VIEW, GLOBAL_VIEW, *[local_view] * n_local_views)
+        crops = local_views(encoder, LOCAL_VIEW, n_local_views, local_size)
+        self.encoder, self.views = encoder, augment(GLOBAL_VIEW, GLOBAL_VIEW, *crops)
         self.projection = LeJEPAProjectionHead(encoder.num_features, hidden_dim, projection_dim)
         self.criterion = LeJEPALoss(lambda_param, sigreg_num_vectors=sigreg_num_vectors)
 

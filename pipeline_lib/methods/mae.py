@@ -1,7 +1,8 @@
 """MAE: masked autoencoders are scalable vision learners (He 2022, https://arxiv.org/abs/2111.06377)."""
 
+import math
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from lightly.models.modules.masked_vision_transformer_decoder_timm import MaskedVisionTransformerDecoderTIMM
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.ranks import gather
+from pipeline_lib.core.registry import Count, Range
 from pipeline_lib.encoders.encoder import Encoder
 from pipeline_lib.methods.views import CROP_AND_FLIP, Augment
 from pipeline_lib.views.draws import uniforms
@@ -25,7 +27,8 @@ class MAE(nn.Module):
     The encoder must be a vision transformer. Like the authors', it starts from Xavier's weights and keeps
     sine-cosine positions as they are, unless it was given weights. Departs from the authors: a smaller decoder.
 
-    Raises UserError for other encoders, and for images that are no whole number of patches.
+    Raises UserError for other encoders, for images that are no whole number of patches, and for options that do not
+    fit each other or the image.
     """
 
     def __init__(
@@ -33,27 +36,39 @@ class MAE(nn.Module):
         encoder: Encoder,
         augment: Augment,
         *,
-        mask_ratio: float = 0.75,
-        decoder_dim: int = 128,
-        decoder_depth: int = 2,
-        decoder_num_heads: int = 4,
+        mask_ratio: Annotated[float, Range(gt=0, lt=1)] = 0.75,
+        decoder_dim: Annotated[int, Range(ge=4, le=65536)] = 128,
+        decoder_depth: Annotated[int, Range(ge=1, le=32)] = 2,
+        decoder_num_heads: Count = 4,
     ) -> None:
         super().__init__()
         vit: Any = encoder.backbone
         plain: bool = type(vit) is VisionTransformer and vit.pos_embed is not None and vit.attn_pool is None
         if not plain:
             raise UserError(
-                f"pretrain.method 'mae' hides patches of a plain vision transformer, which pretrain.encoder in "
-                f"params.yaml, '{encoder.name}', is not: set it to small_vit"
+                f"encoder is '{encoder.name}', which is no plain vision transformer, whose patches the method 'mae' "
+                "hides: set it to small_vit"
             )
         self.patch_size: int = vit.patch_embed.patch_size[0]
         if encoder.size % self.patch_size:
             raise UserError(
-                f"image.size in params.yaml is {encoder.size}, which patches of {self.patch_size} px do not divide, as "
-                "pretrain.method 'mae' needs: take a multiple, or set pretrain.encoder to small_vit"
+                f"size is {encoder.size} px, which patches of {self.patch_size} px do not divide, as the method 'mae' "
+                "needs: take a multiple, or set encoder to small_vit"
             )
-        self.encoder, self.views, self.mask_ratio = encoder, augment(MAE_VIEW), mask_ratio
+        # Each of the decoder's heads has an equal part, and so have the sines and cosines of the two axes.
+        if decoder_dim % (parts := math.lcm(4, decoder_num_heads)):
+            raise UserError(
+                f"decoder_dim is {decoder_dim}, which 4 and decoder_num_heads, {decoder_num_heads}, do not divide: "
+                f"make it a multiple of {parts}"
+            )
+        self.encoder, self.views = encoder, augment(MAE_VIEW)
         self.num_patches, self.num_prefix = vit.patch_embed.num_patches, vit.num_prefix_tokens
+        self.num_kept = int(self.num_patches * (1 - mask_ratio))
+        if not 0 < self.num_kept < self.num_patches:
+            raise UserError(
+                f"mask_ratio is {mask_ratio}, which keeps {self.num_kept} of an image's {self.num_patches} patches, "
+                "but one at least must be kept and one hidden: take another, such as 0.75, or a larger size"
+            )
         # Weights that tokens do not pass on their way to the decoder, which DistributedDataParallel would wait for.
         vit.fc_norm.requires_grad_(False)
         unused = nn.Parameter(torch.zeros(1, 1, vit.embed_dim), requires_grad=False)
@@ -72,10 +87,9 @@ class MAE(nn.Module):
         """Return the mean squared error of the hidden patches' pixels, each patch normalised."""
         (view,) = self.views(images_BCHW)
         order = uniforms(self.num_patches, len(view)).T.argsort(dim=1).to(view.device)
-        num_kept = int(self.num_patches * (1 - self.mask_ratio))
         prefix = torch.arange(self.num_prefix, device=view.device).expand(len(view), -1)
-        kept = torch.cat([prefix, order[:, :num_kept] + self.num_prefix], dim=1)
-        hidden = order[:, num_kept:]
+        kept = torch.cat([prefix, order[:, : self.num_kept] + self.num_prefix], dim=1)
+        hidden = order[:, self.num_kept :]
         tokens = self.embed(self.tokens.encode(view, idx_keep=kept))
         canvas = self.decoder.mask_token.expand(len(view), self.num_prefix + self.num_patches, -1)
         decoded = self.decoder(set_at_index(canvas, kept, tokens.type_as(canvas)))

@@ -1,5 +1,7 @@
 """MoCo v2: momentum contrast with a queue of negatives (Chen 2020, https://arxiv.org/abs/2003.04297)."""
 
+from typing import Annotated
+
 import torch
 from lightly.loss import NTXentLoss
 from lightly.models.modules import MoCoProjectionHead
@@ -7,9 +9,10 @@ from lightly.utils.debug import std_of_l2_normalized
 from torch import Tensor, nn
 
 from pipeline_lib.core.ranks import gather
+from pipeline_lib.core.registry import Positive, Range, Share
 from pipeline_lib.encoders.encoder import Encoder
 from pipeline_lib.methods.momentum import frozen_copy, update_momentum
-from pipeline_lib.methods.views import MOCO, Augment
+from pipeline_lib.methods.views import MOCO, Augment, Width
 
 
 class MoCo(nn.Module):
@@ -25,11 +28,11 @@ class MoCo(nn.Module):
         encoder: Encoder,
         augment: Augment,
         *,
-        temperature: float = 0.1,
-        momentum: float = 0.99,
-        memory_bank_size: int = 4096,
-        hidden_dim: int = 256,
-        projection_dim: int = 128,
+        temperature: Positive = 0.1,
+        momentum: Share = 0.99,
+        memory_bank_size: Annotated[int, Range(ge=1, le=2**20)] = 4096,
+        hidden_dim: Width = 256,
+        projection_dim: Width = 128,
     ) -> None:
         super().__init__()
         self.encoder, self.views, self.momentum = encoder, augment(MOCO, MOCO), momentum

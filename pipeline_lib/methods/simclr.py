@@ -6,8 +6,9 @@ from lightly.utils.debug import std_of_l2_normalized
 from torch import Tensor, nn
 
 from pipeline_lib.core.ranks import gather
+from pipeline_lib.core.registry import Positive
 from pipeline_lib.encoders.encoder import Encoder
-from pipeline_lib.methods.views import SIMCLR, Augment
+from pipeline_lib.methods.views import SIMCLR, Augment, Width
 
 
 class SimCLR(nn.Module):
@@ -21,9 +22,9 @@ class SimCLR(nn.Module):
         encoder: Encoder,
         augment: Augment,
         *,
-        temperature: float = 0.2,
-        hidden_dim: int = 256,
-        projection_dim: int = 128,
+        temperature: Positive = 0.2,
+        hidden_dim: Width = 256,
+        projection_dim: Width = 128,
     ) -> None:
         super().__init__()
         self.encoder, self.views = encoder, augment(SIMCLR, SIMCLR)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pipeline_lib.core.ranks import gather
 from pipeline_lib.encoders.encoder import Encoder
-from pipeline_lib.methods.views import MOCO, Augment
+from pipeline_lib.methods.views import MOCO, Augment, Width
 
 
 class SimSiam(nn.Module):
@@ -22,9 +22,9 @@ class SimSiam(nn.Module):
         encoder: Encoder,
         augment: Augment,
         *,
-        hidden_dim: int = 256,
-        projection_dim: int = 256,
-        prediction_hidden_dim: int = 64,
+        hidden_dim: Width = 256,
+        projection_dim: Width = 256,
+        prediction_hidden_dim: Width = 64,
     ) -> None:
         super().__init__()
         self.encoder, self.views = encoder, augment(MOCO, MOCO)

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline_lib.core.ranks import gather
+from pipeline_lib.core.registry import Count
 from pipeline_lib.encoders.encoder import Encoder
 from pipeline_lib.methods.views import CROP_AND_FLIP, Augment
 
@@ -14,7 +15,7 @@ class Supervised(nn.Module):
     Crops and mirror images are those of Inception (Szegedy 2015, https://arxiv.org/abs/1409.4842).
     """
 
-    def __init__(self, encoder: Encoder, augment: Augment, *, num_classes: int = 2) -> None:
+    def __init__(self, encoder: Encoder, augment: Augment, *, num_classes: Count = 2) -> None:
         super().__init__()
         self.encoder, self.views = encoder, augment(CROP_AND_FLIP)
         self.classifier = nn.Linear(encoder.num_features, num_classes)

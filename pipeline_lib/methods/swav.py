@@ -1,7 +1,7 @@
 """SwAV: clustering with swapped assignments between views (Caron 2020, https://arxiv.org/abs/2006.09882)."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from lightly.loss import SwaVLoss
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline_lib.core.ranks import gather
+from pipeline_lib.core.registry import Positive, Range, Share
 from pipeline_lib.encoders.encoder import Encoder
-from pipeline_lib.methods.views import SIMCLR, Augment, encode, local_view_size
+from pipeline_lib.methods.views import SIMCLR, Augment, NumLocal, Side, Width, encode, local_views
 
 GLOBAL_VIEW = replace(SIMCLR, min_scale=0.14)
 LOCAL_VIEW = replace(SIMCLR, min_scale=0.05, max_scale=0.14)
@@ -24,7 +25,8 @@ class SwAV(nn.Module):
 
     Prototypes stay as they are for the first ``freeze_prototypes`` of the training (the authors: one epoch); they
     are lightly's but for its bias, which the authors do not have. Departs from the authors: 512 prototypes in
-    place of 3000, smaller projection, and no queue of earlier batches for the assignments.
+    place of 3000, smaller projection, and no queue of earlier batches for the assignments. Below 0.02 for
+    ``sinkhorn_epsilon``, the exponentials of scores in -1 to 1 would leave single precision.
     """
 
     def __init__(
@@ -32,19 +34,19 @@ class SwAV(nn.Module):
         encoder: Encoder,
         augment: Augment,
         *,
-        temperature: float = 0.1,
-        sinkhorn_epsilon: float = 0.05,
-        sinkhorn_iterations: int = 3,
-        n_prototypes: int = 512,
-        freeze_prototypes: float = 0.01,
-        n_local_views: int = 6,
-        local_size: int | None = None,
-        hidden_dim: int = 256,
-        projection_dim: int = 128,
+        temperature: Positive = 0.1,
+        sinkhorn_epsilon: Annotated[float, Range(ge=0.02)] = 0.05,
+        sinkhorn_iterations: Annotated[int, Range(ge=1, le=100)] = 3,
+        n_prototypes: Width = 512,
+        freeze_prototypes: Share = 0.01,
+        n_local_views: NumLocal = 6,
+        local_size: Side | None = None,
+        hidden_dim: Width = 256,
+        projection_dim: Width = 128,
     ) -> None:
         super().__init__()
-        local_views = [replace(LOCAL_VIEW, size=local_view_size(encoder, local_size))] if n_local_views else []
-        self.encoder, self.views = encoder, augment(GLOBAL_VIEW, GLOBAL_VIEW, *local_views * n_local_views)
+        crops = local_views(encoder, LOCAL_VIEW, n_local_views, local_size)
+        self.encoder, self.views = encoder, augment(GLOBAL_VIEW, GLOBAL_VIEW, *crops)
         self.projection = SwaVProjectionHead(encoder.num_features, hidden_dim, projection_dim)
         self.prototypes = nn.Linear(projection_dim, n_prototypes, bias=False)
         self.progress = 0.0

@@ -1,6 +1,7 @@
 """VICReg: variance-invariance-covariance regularisation (Bardes 2022, https://arxiv.org/abs/2105.04906)."""
 
 from dataclasses import replace
+from typing import Annotated
 
 from lightly.loss import VICRegLoss
 from lightly.models.modules.heads import VICRegProjectionHead
@@ -8,9 +9,11 @@ from lightly.utils.debug import std_of_l2_normalized
 from torch import Tensor, nn
 
 from pipeline_lib.core.ranks import gather
+from pipeline_lib.core.registry import Range
 from pipeline_lib.encoders.encoder import Encoder
-from pipeline_lib.methods.views import BYOL_FIRST, Augment
+from pipeline_lib.methods.views import BYOL_FIRST, Augment, Width
 
+Weight = Annotated[float, Range(ge=0)]
 # BYOL's views, made alike.
 VICREG = replace(BYOL_FIRST, blur=0.5, solarize=0.1)
 
@@ -27,11 +30,11 @@ class VICReg(nn.Module):
         encoder: Encoder,
         augment: Augment,
         *,
-        lambda_param: float = 25.0,
-        mu_param: float = 25.0,
-        nu_param: float = 1.0,
-        hidden_dim: int = 512,
-        projection_dim: int = 512,
+        lambda_param: Weight = 25.0,
+        mu_param: Weight = 25.0,
+        nu_param: Weight = 1.0,
+        hidden_dim: Width = 512,
+        projection_dim: Width = 512,
     ) -> None:
         super().__init__()
         self.encoder, self.views = encoder, augment(VICREG, VICREG)

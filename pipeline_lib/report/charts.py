@@ -21,10 +21,11 @@ SHAPES = (
     "M0 5L4.5-3.5H-4.5Z",  # triangle on its tip
 )
 OUTCOME_SHAPES = {
-    "positive": "M0-7L7 6H-7Z",
-    "negative": "M0 7L7-6H-7Z",
+    "helped": "M0-7L7 6H-7Z",
+    "harmed": "M0 7L7-6H-7Z",
     "unclear": "M0-6L6 0L0 6L-6 0Z",
-    "unknown": "M0-6A6 6 0 1 1 0 6A6 6 0 1 1 0-6ZM0-3.5A3.5 3.5 0 1 0 0 3.5A3.5 3.5 0 1 0 0-3.5Z",
+    "mixed": "M0-8L6-1.5H-6ZM0 8L6 1.5H-6Z",
+    "not_measurable": "M0-6A6 6 0 1 1 0 6A6 6 0 1 1 0-6ZM0-3.5A3.5 3.5 0 1 0 0 3.5A3.5 3.5 0 1 0 0-3.5Z",
 }
 
 
@@ -46,13 +47,22 @@ class Axis:
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart: ``y`` against ``x``, with a band from ``low`` to ``high`` where there is one."""
+    """One line of a chart: ``y`` against ``x``, with a band from ``low`` to ``high`` where there is one.
+
+    ``hollow`` says which of its marks are drawn as outlines; ``plain`` is a dashed line without marks, to compare with.
+    """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     low: Sequence[float] = ()
     high: Sequence[float] = ()
+    hollow: Sequence[bool] = ()
+    plain: bool = False
+
+    def style(self, index: int) -> str:
+        """Return the class that page.css draws the line at ``index`` by."""
+        return "base" if self.plain else f"s{index % LINES}"
 
 
 def linear_axis(values: Iterable[float]) -> Axis:
@@ -149,28 +159,28 @@ def line_chart(
     )
     # Stretched to the plot: within it 100 x 100 units, while strokes keep their width.
     bands = _join(
-        '<polygon class="band s{}" points="{}"/>',
+        '<polygon class="band {}" points="{}"/>',
         (
-            (index % LINES, _points([*line.x, *reversed(line.x)], [*line.high, *reversed(line.low)], x, y))
+            (line.style(index), _points([*line.x, *reversed(line.x)], [*line.high, *reversed(line.low)], x, y))
             for index, line in enumerate(series)
             if line.low and line.high
         ),
     )
     lines = _join(
-        '<polyline class="line s{}" points="{}"/>',
-        ((index % LINES, _points(line.x, line.y, x, y)) for index, line in enumerate(series)),
+        '<polyline class="line {}" points="{}"/>',
+        ((line.style(index), _points(line.x, line.y, x, y)) for index, line in enumerate(series)),
     )
     drawn = Markup("").join(
         _mark(
             x.at(a),
             100 - y.at(b),
             SHAPES[index % len(SHAPES)],
-            f"dot s{index % LINES}",
+            f"{'hollow' if number < len(line.hollow) and line.hollow[number] else 'dot'} {line.style(index)}",
             f"{line.name}: {b:.3f} at {a:g}",
         )
         for index, line in enumerate(series)
-        for a, b in zip(line.x, line.y, strict=True)
-        if marks and math.isfinite(b)
+        for number, (a, b) in enumerate(zip(line.x, line.y, strict=True))
+        if marks and not line.plain and math.isfinite(b)
     )
     return Markup(
         '<svg class="chart{named}" style="height:{height}px" role="img" aria-label="{label}">{rows}{columns}'
@@ -206,8 +216,11 @@ def _end_labels(series: Sequence[Series], y: Axis, height: int) -> Markup:
         positions[row] = min(positions[row], limit)
         limit = positions[row] - LINE_HEIGHT
     return _join(
-        '<text class="name s{}" x="100%" dx="12" y="{}" dy=".35em">{}</text>',
-        ((index % LINES, round(at, 1), name) for at, (_, index, name) in zip(positions, placed, strict=True)),
+        '<text class="name {}" x="100%" dx="12" y="{}" dy=".35em">{}</text>',
+        (
+            (series[index].style(index), round(at, 1), name)
+            for at, (_, index, name) in zip(positions, placed, strict=True)
+        ),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline_lib.report import tables
+from pipeline_lib.report import tables, words
 
 HERE = Path(__file__).parent
 
@@ -22,7 +22,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"number": tables.number, "points": tables.points, "sentence": tables.sentence}
+    found.filters |= {"number": tables.number, "capital": words.capital, "score": words.score, "named": words.named}
     return found
 
 

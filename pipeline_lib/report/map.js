@@ -17,7 +17,7 @@
 
   const chosen = (name) => document.querySelector(`input[name="map-${name}"]:checked`).value;
   const groups = () => (chosen("colour") === "predicted" ? data.predicted : data.truth);
-  const isWrong = (i) => data.truth[i] >= 0 && data.predicted[i] >= 0 && data.truth[i] !== data.predicted[i];
+  const isWrong = (i) => data.exact && data.truth[i] >= 0 && data.predicted[i] >= 0 && data.truth[i] !== data.predicted[i];
   const lit = () => (hovered >= 0 ? hovered : pinned);
   const toScreen = (x, y) => [width / 2 + (x + view.x) * view.zoom, height / 2 + (y + view.y) * view.zoom];
 
@@ -96,7 +96,7 @@
     pen.lineJoin = "round";
     pen.lineWidth = 4;
     data.classes.forEach((name, index) => {
-      if (only >= 0 ? only !== index : data.classes.length > MOST_NAMES) return;
+      if (only >= 0 ? only !== index : !data.exact || data.classes.length > MOST_NAMES) return;
       const members = [];
       for (let i = 0; i < count; i++) if (group[i] === index) members.push(i);
       if (!members.length) return;
@@ -126,9 +126,9 @@
   }
 
   function describe(i) {
-    const lines = [data.truth[i] >= 0 ? `${data.label} ${data.classes[data.truth[i]]}` : `no ${data.label} given`];
+    const lines = [data.truth[i] >= 0 ? `${data.label} ${data.classes[data.truth[i]]}` : data.label ? `no ${data.label} given` : "not labelled"];
     if (data.predicted[i] >= 0) {
-      const verdict = data.truth[i] < 0 ? "" : isWrong(i) ? " ✗" : " ✓";
+      const verdict = data.truth[i] < 0 || !data.exact ? "" : isWrong(i) ? " ✗" : " ✓";
       lines.push(`${data.model}: ${data.classes[data.predicted[i]]}${verdict}`);
     }
     return [...lines, data.ids[i], data.paths[i]];

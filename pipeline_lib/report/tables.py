@@ -1,11 +1,11 @@
 """From the long lists of results to the rows of tables, with the best of each column or row marked."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pipeline_lib.report.words import is_number
+
 Record = Mapping[str, Any]
-LOWER_IS_BETTER = ("error", "loss", "mae", "mse", "rmse", "distance")
 
 
 def distinct(records: Iterable[Record], key: str) -> list[Any]:
@@ -23,46 +23,35 @@ def best_of(values: Sequence[float | None], lower: bool = False) -> list[bool]:
     return [value == best for value in rounded]
 
 
-def is_number(value: Any) -> bool:
-    """Say whether ``value`` is a finite number."""
-    return isinstance(value, (int, float)) and math.isfinite(value)
+def by_model(records: Sequence[Record]) -> dict[str, Any]:
+    """Pivot scores: one row a label and metric with the constant answer's, one cell a model.
 
-
-def lower_is_better(metric: str) -> bool:
-    """Say whether a smaller value of the metric is the better one."""
-    return any(word in metric.lower() for word in LOWER_IS_BETTER)
-
-
-def by_model(records: Sequence[Record], baseline: str | None = None) -> dict[str, Any]:
-    """Pivot records of (model, label, metric, value, low, high): one row a label and metric, one column a model.
-
-    A cell is "best" of its row, and "worse" if its interval lies on the wrong side of that of the ``baseline``.
+    A cell is "best" of its row, in hindsight, if it is also better than the constant answer: by its whole interval
+    where it has one.
     """
     models = distinct(records, "model")
     rows = []
     for label, metric in dict.fromkeys((record["label"], record["metric"]) for record in records):
         of_row = {r["model"]: r for r in records if (r["label"], r["metric"]) == (label, metric)}
-        cells = [of_row.get(model, {"value": None}) for model in models]
-        best = best_of([cell["value"] for cell in cells], lower_is_better(metric))
+        first = next(iter(of_row.values()))
+        cells = [of_row.get(model, {"value": None, "low": None, "high": None}) for model in models]
+        best = best_of([cell["value"] for cell in cells], lower=not first["higher_is_better"])
         rows.append(
             {
-                "label": label,
-                "metric": metric,
+                **{key: first[key] for key in ("label", "metric", "main", "constant", "higher_is_better")},
                 "cells": [
-                    {**cell, "best": flag, "worse": _is_worse(cell, of_row.get(baseline or ""), metric)}
-                    for cell, flag in zip(cells, best, strict=True)
+                    {**cell, "best": flag and _beats(cell, first)} for cell, flag in zip(cells, best, strict=True)
                 ],
             }
         )
     return {"models": models, "rows": rows}
 
 
-def _is_worse(cell: Record, baseline: Record | None, metric: str) -> bool:
-    ends = [float(one[end]) for one in (cell, baseline or {}) for end in ("low", "high") if is_number(one.get(end))]
-    if len(ends) < 4:
-        return False
-    low, high, base_low, base_high = ends
-    return low > base_high if lower_is_better(metric) else high < base_low
+def _beats(cell: Record, row: Record) -> bool:
+    """Say whether the worse end of a cell's interval is still better than the row's constant answer."""
+    sign = 1 if row["higher_is_better"] else -1
+    ends = [sign * cell[key] for key in ("value", "low", "high") if is_number(cell[key])]
+    return is_number(row["constant"]) and min(ends) > sign * row["constant"]
 
 
 def marked(records: Sequence[Record], columns: Iterable[str]) -> list[dict[str, Any]]:
@@ -92,16 +81,3 @@ def number(value: Any, digits: int = 3) -> str:
     if value and abs(value) < 0.5 * 10**-digits:
         return f"{value:.1e}".replace("-", "\N{MINUS SIGN}")
     return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def points(value: Any) -> str:
-    """Return a gain in hundredths, with its sign."""
-    if not is_number(value):
-        return "\N{EN DASH}"
-    text = f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
-    return text if text.strip("+\N{MINUS SIGN}") != "0.0" else "0.0"
-
-
-def sentence(text: str) -> str:
-    """Return ``text`` with a capital at its beginning."""
-    return text[:1].upper() + text[1:]

@@ -1,7 +1,8 @@
 """Selectors: each chooses and weights source images. A new one is a file and a line here.
 
-A selector takes the images of source and target (uint8 ``[N, H, W, C]``), the size asked for and the seed, and
-returns a Selection. It gets no labels, so that pretraining stays free of them.
+A selector takes the images of source and target (uint8 ``[N, H, W, C]``: Images, of which it holds a batch at a time,
+or an array), the size asked for and the seed, and returns a Selection. It gets no labels, so that pretraining stays
+free of them.
 """
 
 from collections.abc import Callable, Mapping

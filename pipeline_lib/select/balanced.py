@@ -1,36 +1,35 @@
 """Keep the same number of images of every kind, where the kinds are clusters, so that no label is needed."""
 
+from typing import Annotated
+
 import numpy as np
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from pipeline_lib.audit.pixels import pixel_components
-from pipeline_lib.core.errors import UserError
+from pipeline_lib.core.registry import Range
 from pipeline_lib.core.seeds import derive_seed
-from pipeline_lib.select.selection import Selection, clipped, wanted_size
+from pipeline_lib.data.rows import Images
+from pipeline_lib.select.selection import Selection, Weight, clipped, wanted_size
+from pipeline_lib.stats.components import pixel_components
 
 
 def balanced(
-    source: np.ndarray,
-    target: np.ndarray,
+    source: Images | np.ndarray,
+    target: Images | np.ndarray,
     size: int | None,
     seed: int,
     *,
-    num_clusters: int = 10,
-    max_weight: float = 10.0,
+    num_clusters: Annotated[int, Range(ge=2)] = 10,
+    max_weight: Weight = 10.0,
 ) -> Selection:
     """Keep about equally many images of every k-means cluster of the leading components of the pixels.
 
-    A cluster with fewer images than its share gives all it has and the others fill up. What stays uneven is
-    evened out by weights, clipped at ``max_weight`` (their mean is 1); with a ``size`` of None all images stay
-    and only the weights balance.
+    There are no more clusters than images. A cluster with fewer images than its share gives all it has and the others
+    fill up. What stays uneven is evened out by weights, clipped at ``max_weight`` (their mean is 1); with a ``size``
+    of None all images stay and only the weights balance.
     """
     wanted = wanted_size(size, len(source))
-    if not 2 <= num_clusters <= len(source):
-        raise UserError(
-            f"select.options.num_clusters in params.yaml is {num_clusters}: it must be from 2 to {len(source)}, "
-            "the number of source images"
-        )
+    num_clusters = min(num_clusters, len(source))
     (components,) = pixel_components([source], seed)
     # Threads of k-means add up in any order; one thread gives the same clusters every time.
     with threadpool_limits(1):

@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from pipeline_lib.audit.pixels import pixel_components
-from pipeline_lib.audit.shift import density_ratio, domain_probabilities, separation
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.seeds import derive_seed
-from pipeline_lib.select.selection import Selection, clipped, effective_sample_size, wanted_size
+from pipeline_lib.data.rows import Images
+from pipeline_lib.select.selection import Selection, Weight, clipped, effective_sample_size, wanted_size
+from pipeline_lib.stats.components import pixel_components
+from pipeline_lib.stats.shift import density_ratio, domain_probabilities, separation
 
 # Beyond these the ratio of densities is read where one of the two sets has no images. The effective size alone is no
 # guard: two handwriting sets that never overlap (AUC .9999) can leave half of it.
@@ -15,7 +16,12 @@ MIN_EFFECTIVE_SHARE = 0.1
 
 
 def importance(
-    source: np.ndarray, target: np.ndarray, size: int | None, seed: int, *, max_weight: float = 10.0
+    source: Images | np.ndarray,
+    target: Images | np.ndarray,
+    size: int | None,
+    seed: int,
+    *,
+    max_weight: Weight = 10.0,
 ) -> Selection:
     """Weight each image by p_target(x) / p_source(x), clipped at ``max_weight`` (their mean is 1).
 
@@ -27,7 +33,7 @@ def importance(
     wanted = wanted_size(size, len(source))
     if min(len(source), len(target)) < 2:
         raise UserError(
-            "select.method in params.yaml is 'importance', which needs two images in the source and in the target: "
+            "method is 'importance', which needs two images in the source and in the target: "
             "choose another method, such as everything"
         )
     source_NK, target_NK = pixel_components([source, target], seed)

@@ -2,10 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 
 from pipeline_lib.core.errors import UserError
+from pipeline_lib.core.registry import Range
+
+# The most that an image may count for; on average they count 1.
+Weight = Annotated[float, Range(gt=1)]
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ def wanted_size(size: int | None, num_source: int) -> int:
     """Return how many images to keep, all of them for None; raise UserError for more than there are."""
     if size is not None and size > num_source:
         raise UserError(
-            f"select.size in params.yaml is {size}, but the source has {num_source} images: "
+            f"size is {size}, but the source has {num_source} images: "
             f"set it to at most {num_source}, or to null to keep all"
         )
     return num_source if size is None else size
@@ -36,8 +41,6 @@ def clipped(weights_N: np.ndarray, max_weight: float) -> np.ndarray:
 
     Clipping trades a little bias for much less variance (Ionides 2008).
     """
-    if max_weight <= 1:
-        raise UserError(f"select.options.max_weight in params.yaml is {max_weight:g}: it must be above 1, the mean")
     descending = np.sort(weights_N)[::-1]
     rest = np.cumsum(descending[::-1])[::-1]
     # With the m largest cut to the cap c: m c + rest[m] = N c / max_weight, and rest[m] must hold none above c.

@@ -1,10 +1,6 @@
 """Batches of a dataset, from the device's own memory or read ahead from disk."""
 
-import os
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -13,10 +9,12 @@ from pipeline_lib.core.compute import generator, memory_of
 from pipeline_lib.core.ranks import rank_and_world
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.rows import Rows
+from pipeline_lib.encoders.inference import read_ahead
 
 # A larger share of the device's memory would leave too little to the model and its activations.
 RESIDENT_SHARE = 0.3
-READ_AHEAD = 2
+# Batch normalisation has no variance to divide by in a batch of one.
+LEAST = 2
 
 
 class Batches:
@@ -25,8 +23,9 @@ class Batches:
     ``columns`` share their first axis, N: tensors, or :class:`~pipeline_lib.data.rows.Rows` on disk, which are taken
     onto the device as a whole where they fit in a share of its memory and read batch by batch otherwise.
     Without ``weights`` every row comes once an epoch; with them (``[N]``, positive) N rows are drawn with
-    replacement in their proportion. The rows are spread evenly over as few batches of at most
-    ``batch_size`` as hold them, so that no batch is much smaller than the others.
+    replacement in their proportion. The rows are spread evenly over as few batches of at most ``batch_size`` as hold
+    them, so that no batch is much smaller than the others; none has fewer than two rows where there are two, for
+    which a ``batch_size`` of 2 is exceeded by one.
 
     In a distributed run a batch is shared: each process gets an equal part of it, and what does not divide by the
     number of processes (fewer rows than there are processes) waits for another epoch's order.
@@ -46,7 +45,8 @@ class Batches:
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""
         _, world = rank_and_world()
-        return max(1, -(-(self.num_rows // world * world) // self.batch_size))
+        share = self.num_rows // world
+        return max(1, min(-(-share * world // self.batch_size), share // LEAST))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order comes next; Lightning calls this, also after a resume."""
@@ -94,7 +94,7 @@ class Batches:
         if self.resident:
             yield from map(self.take, rows)
             return
-        for batch in _ahead(self._read, rows, self._count_wait):
+        for batch in read_ahead(self._read, rows, self._count_wait):
             yield {name: column.to(self.device, non_blocking=True) for name, column in batch.items()}
 
     def take(self, rows: Tensor) -> dict[str, Tensor]:
@@ -110,24 +110,3 @@ class Batches:
 
     def _count_wait(self, seconds: float) -> None:
         self.seconds_waited += seconds
-
-
-def _ahead(
-    read: Callable[[Tensor], dict[str, Tensor]], rows: Iterable[Tensor], waited: Callable[[float], None]
-) -> Iterator[dict[str, Tensor]]:
-    """Yield ``read`` of each of ``rows``, made in a thread while the ones before are in use."""
-    with ThreadPoolExecutor(1, thread_name_prefix=f"read-ahead-{os.getpid()}") as pool:
-        pending: deque[Future[dict[str, Tensor]]] = deque()
-        for part in rows:
-            pending.append(pool.submit(read, part))
-            if len(pending) > READ_AHEAD:
-                yield _wait(pending.popleft(), waited)
-        while pending:
-            yield _wait(pending.popleft(), waited)
-
-
-def _wait(future: Future[dict[str, Tensor]], waited: Callable[[float], None]) -> dict[str, Tensor]:
-    start = time.perf_counter()
-    result = future.result()
-    waited(time.perf_counter() - start)
-    return result

@@ -1,5 +1,7 @@
 """Checkpoints that survive a kill at any moment: written whole, verified, the last two kept."""
 
+import hashlib
+import re
 import time
 import zipfile
 from pathlib import Path
@@ -17,7 +19,7 @@ SECONDS_BETWEEN = 600.0
 
 
 class Checkpoints(Checkpoint):
-    """Saves after every epoch, and within an epoch every SECONDS_BETWEEN, as ``<name>-<step>.ckpt`` in ``folder``."""
+    """Saves after every epoch, and within an epoch every SECONDS_BETWEEN, as ``<stem>-<step>.ckpt`` in ``folder``."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder, self.name = folder, name
@@ -36,7 +38,7 @@ class Checkpoints(Checkpoint):
         self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
-        path = self.folder / f"{self.name}-{trainer.global_step:08d}.ckpt"
+        path = self.folder / f"{stem(self.name)}-{trainer.global_step:08d}.ckpt"
         partial = partial_path(path)
         trainer.save_checkpoint(partial)
         if trainer.is_global_zero:
@@ -46,9 +48,17 @@ class Checkpoints(Checkpoint):
         self.saved_at = time.monotonic()
 
 
+def stem(name: str) -> str:
+    """Return what the files of the run ``name`` begin with: safe characters, and a digest, so that no two runs share.
+
+    The name may be a user's: of any length, with dots and slashes.
+    """
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
 def found(folder: Path, name: str) -> list[Path]:
     """Return the checkpoints of the run ``name``, the latest first."""
-    return sorted(folder.glob(f"{name}-{'[0-9]' * 8}.ckpt"), reverse=True)
+    return sorted(folder.glob(f"{stem(name)}-{'[0-9]' * 8}.ckpt"), reverse=True)
 
 
 def latest_whole(folder: Path, name: str) -> Path | None:

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pipeline_lib.core.compute import memory_error
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.progress import progress
 from pipeline_lib.core.seeds import derive_seed
-from pipeline_lib.training.batches import Batches
+from pipeline_lib.training.batches import LEAST, Batches
 from pipeline_lib.training.checkpoints import Checkpoints, latest_whole
 from pipeline_lib.training.optimisers import REFERENCE_BATCH, make_optimizer, warmup_cosine
 from pipeline_lib.training.watch import Watch
@@ -61,13 +62,18 @@ def fit(
     does not depend on where the run was interrupted. Checkpoints are kept in ``checkpoints`` after every
     epoch and every ten minutes, and a run that finds one there goes on from it, to the very same weights.
 
-    Raises UserError when the loss is not finite any more (the last good checkpoint stays), and when the memory does
-    not suffice, naming a batch that fits.
+    Raises UserError when the loss is not finite any more (the last good checkpoint stays), when the weights at the
+    start are not, when the memory does not suffice, naming a batch that fits, and for several machines of
+    which no launcher has told this process.
     """
     _quiet()
+    _refuse_nan(learner, name)
+    _refuse_waiting(hardware)
     torch.set_float32_matmul_precision("high")
     # Convolutions run faster on channels_last, also on a CPU.
     learner.to(hardware.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # Lightning leaves the mode as it finds it, and a learner may keep parts of itself in another one.
+    learner.train()
     scaled = lr * batches.batch_size / REFERENCE_BATCH
     module = _Module(learner, batches, lambda: make_optimizer(optimizer, learner.parameters(), scaled, weight_decay))
     module.seed = seed
@@ -113,6 +119,7 @@ class _Module(LightningModule):
         self.sums: dict[str, Tensor] = {}
         self.history: list[dict[str, float]] = []
         self.speed: dict[str, float] = {}
+        self.first_loss: Tensor | None = None
 
     @property
     def total_steps(self) -> int:
@@ -131,6 +138,8 @@ class _Module(LightningModule):
         values: dict[str, Tensor] = self.learner(**batch)
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value.detach()
+        if self.global_step == 0:
+            self.first_loss = values["loss"].detach()
         return values["loss"]
 
     def configure_optimizers(self) -> Any:
@@ -147,12 +156,31 @@ class _Module(LightningModule):
         self.batches.skip(checkpoint["global_step"] % len(self.batches))
 
 
+def _refuse_nan(learner: nn.Module, name: str) -> None:
+    """Raise UserError where weights are not finite before anything is trained; a mask among the buffers may be -inf."""
+    finite = all(bool(weight.isfinite().all()) for weight in learner.parameters())
+    if not finite or any(bool(buffer.isnan().any()) for buffer in learner.buffers()):
+        raise UserError(f"the weights that {name} starts from hold numbers that are not finite (NaN): choose others")
+
+
+def _refuse_waiting(hardware: Hardware) -> None:
+    """Raise UserError where this process would wait for ever for other machines, which nothing has told it of."""
+    told = "SLURM_NODEID" in os.environ or (
+        "MASTER_ADDR" in os.environ and any(rank in os.environ for rank in ("NODE_RANK", "GROUP_RANK", "RANK"))
+    )
+    if hardware.num_nodes > 1 and not told:
+        raise UserError(
+            f"num_nodes is {hardware.num_nodes}, but nothing says where the other machines are: start the command on "
+            "each of them by torchrun or Slurm, or with MASTER_ADDR and NODE_RANK set, or set num_nodes to 1"
+        )
+
+
 def _out_of_memory(name: str, learner: nn.Module, batches: Batches) -> str:
     """Return the sentence that says what batch would fit, found by halving."""
     learner.zero_grad(set_to_none=True)
     rows, size = batches.parts()[0], batches.batch_size
-    while size > 2:
-        size //= 2
+    while size > LEAST:
+        size = max(LEAST, size // 2)
         gc.collect()
         torch.cuda.empty_cache()
         try:
@@ -166,7 +194,7 @@ def _out_of_memory(name: str, learner: nn.Module, batches: Batches) -> str:
             learner.zero_grad(set_to_none=True)
         return (
             f"the memory of {batches.device} does not hold a batch of {batches.batch_size} of {name}: "
-            f"{size} fits, so set {name}.batch_size in params.yaml to that"
+            f"{size} fits, so set batch_size to {size}"
         )
     return (
         f"the memory of {batches.device} does not hold the smallest batch of {name}: choose a smaller encoder or image"

@@ -3,17 +3,20 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline_lib.data.rows import Rows
 from pipeline_lib.encoders.encoder import Encoder
+from pipeline_lib.encoders.inference import stream
 from pipeline_lib.training.watch import describe_features, refuse_collapse
 
 # As in the benchmarks of lightly and of Wu 2018 (https://arxiv.org/abs/1805.01978).
 NEIGHBOURS = 200
 TEMPERATURE = 0.1
 CHUNK = 256
+# What images are compared at, in px: their layout, at the size of a vector of features.
+THUMBNAIL = 16
 
 
 class FeatureProbe:
@@ -33,28 +36,22 @@ class FeatureProbe:
     ) -> None:
         self.encoder, self.images, self.queries = encoder, images, queries
         self.labels, self.query_labels = labels, query_labels
+        pooling = nn.Sequential(nn.AdaptiveAvgPool2d(THUMBNAIL), nn.Flatten())
+        self.images_std = describe_features(self._pass(pooling, images))["feature_std"]
 
     def __call__(self) -> Mapping[str, float]:
         """Return ``rank``, ``feature_std`` and, with labels, ``knn``. Raises UserError on a collapse."""
-        features = encode(self.encoder, self.images)
-        found = describe_features(features)
-        refuse_collapse(found, "pretrain")
+        bank = self._pass(self.encoder, self.images)
+        found = describe_features(bank)
+        refuse_collapse(found, "pretrain", self.images_std)
         if self.queries is not None and self.labels is not None and self.query_labels is not None:
-            predicted = knn_classes(features, self.labels, encode(self.encoder, self.queries))
+            predicted = knn_classes(bank, self.labels, self._pass(self.encoder, self.queries))
             found["knn"] = (predicted == self.query_labels).float().mean().item()
         return found
 
-
-@torch.no_grad()
-def encode(encoder: Encoder, images: Rows) -> Tensor:
-    """Return the features of ``images``, float32 ``[N, D]`` on the CPU, with the encoder in evaluation mode."""
-    was_training = encoder.training
-    encoder.eval()
-    chunks = torch.split(torch.arange(len(images)), CHUNK)
-    device = encoder.mean.device
-    features = [encoder(encoder.normalise(images.read(chunk).to(device))).float().cpu() for chunk in chunks]
-    encoder.train(was_training)
-    return torch.cat(features)
+    def _pass(self, module: nn.Module, images: Rows) -> Tensor:
+        """Return what the module makes of normalised images, float32 ``[N, D]``; a progress bar shows above already."""
+        return torch.cat(stream(module, self.encoder, images, self.encoder.mean.device, CHUNK, lambda x: x, None))
 
 
 def knn_classes(bank_ND: Tensor, labels_N: Tensor, queries_MD: Tensor) -> Tensor:

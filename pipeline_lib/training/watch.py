@@ -17,6 +17,8 @@ from pipeline_lib.core.progress import Tracker
 
 # Features whose directions spread by less than this share of a healthy spread are one point for every later use.
 COLLAPSED = 0.01
+# Of the spread of images that are equal.
+ROUNDING = 1e-6
 
 
 class Watch(Callback):
@@ -52,7 +54,7 @@ class Watch(Callback):
         if not math.isfinite(means["loss"]):
             kept = f"the last good checkpoint stays in {self.checkpoints}" if epoch > 1 else "nothing was kept"
             raise UserError(
-                f"the loss of {self.name} is {means['loss']} in epoch {epoch}: lower its lr in params.yaml ({kept})"
+                f"the loss of {self.name} is {means['loss']} {_way_out(pl_module.first_loss, epoch)} ({kept})"
             )
         self.seconds += time.perf_counter() - self.started
         pl_module.speed = {
@@ -68,29 +70,41 @@ class Watch(Callback):
         self.started = time.perf_counter()
 
 
+def _way_out(first_loss: Tensor | None, epoch: int) -> str:
+    """Return when the loss was lost, and what to do: what the very first step finds is no fault of the lr."""
+    if first_loss is not None and not first_loss.isfinite():
+        return "before anything was learnt: look for extreme values among the labels, or set precision to 32-true"
+    return f"in epoch {epoch}: lower lr"
+
+
 @torch.no_grad()
 def describe_features(features_ND: Tensor) -> dict[str, float]:
     """Return how much of their space the features fill: ``rank`` and ``feature_std``.
 
     ``rank`` is the effective rank, between 1 and D: the exponential of the entropy of the singular values (RankMe,
     Garrido 2023, https://arxiv.org/abs/2210.02885). ``feature_std`` is the standard deviation of the features on
-    the unit sphere, times sqrt(D): about 1 where they fill it, 0 where they are one point.
+    the unit sphere, times sqrt(D): about 1 where they fill it, 0 where they are one point or one alone.
     """
     features = features_ND.double()
     shares = torch.linalg.svdvals(features)
     shares = shares / shares.sum().clamp(min=torch.finfo(torch.float64).tiny)
     entropy = -(shares * shares.clamp(min=torch.finfo(torch.float64).tiny).log()).sum()
-    spread = std_of_l2_normalized(features) * math.sqrt(features.shape[1])
+    spread = (
+        std_of_l2_normalized(features) * math.sqrt(features.shape[1]) if len(features) > 1 else shares.new_zeros(())
+    )
     return {"rank": entropy.exp().item(), "feature_std": spread.item()}
 
 
-def refuse_collapse(found: Mapping[str, float], where: str) -> None:
-    """Raise UserError when the features that ``describe_features`` was given are all but the same for every image."""
-    if not found["feature_std"] >= COLLAPSED:
+def refuse_collapse(found: Mapping[str, float], where: str, images_std: float = 1.0) -> None:
+    """Raise UserError when the features that ``describe_features`` was given are all but the same for every image.
+
+    ``images_std`` is the spread of the images themselves, measured as that of the features is: images that are alike
+    have features that are alike.
+    """
+    if not found["feature_std"] + ROUNDING >= COLLAPSED * min(images_std, 1):
         raise UserError(
             f"{where} has collapsed: the features of different images differ by {found['feature_std']:.2g} of a "
-            f"healthy spread (effective rank {found['rank']:.1f}); lower pretrain.lr or choose another "
-            "pretrain.method in params.yaml"
+            f"healthy spread (effective rank {found['rank']:.1f}); lower lr or choose another method"
         )
 
 

@@ -34,8 +34,7 @@ def augment(
         for view in changed:
             if view.size and view.size > encoder.size:
                 raise UserError(
-                    f"pretrain.options.local_size in params.yaml is {view.size} px, but the whole view has "
-                    f"{encoder.size} px: make it smaller"
+                    f"local_size is {view.size} px, but the whole view has {encoder.size} px: make it smaller"
                 )
 
         def draw(images_BCHW: Tensor) -> list[Tensor]:

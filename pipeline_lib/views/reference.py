@@ -5,11 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from lightly.transforms.gaussian_blur import GaussianBlur
-from lightly.transforms.solarize import RandomSolarization
 from torch import Tensor
-from torchvision import transforms as T
-from torchvision.transforms.functional import to_pil_image
 
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.views.view import View
@@ -29,8 +25,8 @@ def lightly_view(
     channels = images_BCHW.shape[1]
     if channels not in (1, 3):
         raise UserError(
-            f"lightly's views take images with 1 or 3 channels, not {channels}: "
-            "set image.channels in params.yaml to 1 or 3, or use graftline's own views"
+            f"transforms is 'lightly', whose views have 1 or 3 channels, not {channels}: take images that have, or set "
+            "it to batched"
         )
     seed = int(torch.randint(2**32, ()))
     np.random.seed(seed)
@@ -42,6 +38,12 @@ def lightly_view(
 
 def lightly_transform(view: View, mean: list[float], std: list[float], side: int) -> Callable[[Tensor], Tensor]:
     """Return the change of one uint8 image ``[C, H, W]`` that ``view`` asks for, normalised, ``[C, side, side]``."""
+    # Here, so that the views of this project do not wait for these imports.
+    from lightly.transforms.gaussian_blur import GaussianBlur
+    from lightly.transforms.solarize import RandomSolarization
+    from torchvision import transforms as T
+    from torchvision.transforms.functional import to_pil_image
+
     jitter = T.ColorJitter(view.brightness, view.contrast, view.saturation, view.hue)
     turn = T.RandomAffine(view.rotation, shear=view.shear, interpolation=T.InterpolationMode.BILINEAR)
     return T.Compose(

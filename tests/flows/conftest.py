@@ -17,13 +17,27 @@ from flows.server import _free_port
 from flows.transfer import deliver
 
 ROOT = Path(__file__).resolve().parents[2]
-PARAMS = "seed: 0\ndevice: cpu\nheads:\n  epochs: 1\ntransfer:\n  repeats: 2\nreport:\n  title: toy\n"
+PARAMS = """seed: 0
+seeds: [0]
+device: cpu
+datasets:
+  mnist: {reader: mnist5k, path: toy.py, content: 20}
+  digits: {reader: digits, path: toy.py, content: 16}
+source: [mnist]
+target: [digits]
+heads:
+  epochs: 1
+evaluate:
+  repeats: 2
+report:
+  title: toy
+"""
 # A diamond, with one stage beside it.
 DVC = """
 stages:
   alone:
     cmd: python toy.py alone
-    params: [transfer.repeats]
+    params: [evaluate.repeats]
     deps: [toy.py]
     outs: [out/alone.txt]
     meta: {gpu: true}
@@ -50,6 +64,43 @@ stages:
     params: [seed]
     deps: [toy.py]
     outs: [out/start.txt]
+"""
+# A stage for each dataset and one for each seed.
+GROUPS = """
+stages:
+  ingest:
+    foreach: ${datasets}
+    do:
+      cmd: python groups.py ingest-${key} out/${key}.txt
+      params: ["datasets.${key}"]
+      deps: [groups.py]
+      outs: ["out/${key}.txt"]
+  train:
+    matrix: {seed: "${seeds}"}
+    cmd: python groups.py train-${item.seed} out/train/${item.seed}.txt metrics/train/${item.seed}.json
+    params: [heads]
+    deps: [groups.py, out/mnist.txt]
+    outs: ["out/train/${item.seed}.txt"]
+    metrics: ["metrics/train/${item.seed}.json"]
+  judge:
+    cmd: python groups.py judge metrics/judge.json
+    params: [target]
+    deps: [groups.py, out/train, out/mnist.txt, out/digits.txt]
+    metrics: [metrics/judge.json]
+"""
+# Leaves a line in `starts-<name>`, waits for what the file `meet` says, and writes files.
+GROUPS_CODE = """
+import json, os, sys, time
+from pathlib import Path
+name, *files = sys.argv[1:]
+with Path(f"starts-{name}").open("a") as starts:
+    print(os.getpid(), file=starts)
+meet = Path("meet").read_text().split() if Path("meet").exists() else []
+while name in meet and not all(Path(f"starts-{other}").exists() for other in meet):
+    time.sleep(0.05)
+for file in map(Path, files):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"letters": sum(map(ord, Path("params.yaml").read_text()))}))
 """
 
 
@@ -139,6 +190,17 @@ def finished(finished_template, tmp_path, monkeypatch) -> Path:
     return _copy(finished_template, tmp_path / "toy", monkeypatch)
 
 
+@pytest.fixture
+def grouped(project) -> Path:
+    """A project with a stage for each dataset and one for each of two seeds, committed, none of which has run."""
+    (project / "dvc.yaml").write_text(GROUPS)
+    (project / "groups.py").write_text(GROUPS_CODE)
+    edit(project, "seeds: [0]", "seeds: [0, 1]")
+    subprocess.run(["git", "add", "-A"], cwd=project, check=True)
+    subprocess.run(["git", "commit", "-q", "-m", "groups"], cwd=project, check=True)
+    return project
+
+
 def _copy(template: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(template, project)
     monkeypatch.chdir(project)
@@ -160,6 +222,12 @@ def edit(project: Path, old: str, new: str, file: str = "params.yaml") -> None:
     text = (project / file).read_text()
     assert text.count(old) == 1
     (project / file).write_text(text.replace(old, new))
+
+
+def depend(project: Path, *deps: str) -> None:
+    """Let the stage `start` depend on ``deps``."""
+    outs = "\n    outs: [out/start.txt]"
+    edit(project, f"deps: [toy.py]{outs}", f"deps: [{', '.join(deps)}]{outs}", "dvc.yaml")
 
 
 def starts(project: Path, stage: str) -> int:

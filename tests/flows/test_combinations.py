@@ -1,9 +1,13 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from flows.combinations import label, product, read_values, share, with_values
-from flows.plan import read_plan
 from pipeline_lib.core.errors import UserError
-from tests.flows.conftest import PARAMS
+from tasks.yaml_files import PARAMS_FILE
+from tests.flows.conftest import PARAMS, depend, edit
 
 
 def test_values_are_read_as_params_yaml_is():
@@ -28,6 +32,21 @@ def test_a_key_that_is_set_twice_is_refused():
         read_values(["seed=0", "seed=1"])
 
 
+def test_keys_that_change_together_are_no_product_of_each_other():
+    found = product(read_values(["source,target=[[a, b], [c]],[[c], [a]]", "seed=0,1"]))
+    assert found == [
+        {"source": ["a", "b"], "target": ["c"], "seed": 0},
+        {"source": ["a", "b"], "target": ["c"], "seed": 1},
+        {"source": ["c"], "target": ["a"], "seed": 0},
+        {"source": ["c"], "target": ["a"], "seed": 1},
+    ]
+    with pytest.raises(UserError, match="sets 2 keys together: give a list of 2 values each time"):
+        read_values(["source,target=[a],[b]"])
+    for settings in (["source,source=[[a], [b]]"], ["source,target=[[a], [b]]", "target=[a]"]):
+        with pytest.raises(UserError, match="is set twice"):
+            read_values(settings)
+
+
 def test_every_combination_comes_once_and_has_a_name_of_its_own():
     found = product({"a": [1, 2], "b": ["x", "y", "z"]})
     assert len(found) == 6
@@ -37,7 +56,7 @@ def test_every_combination_comes_once_and_has_a_name_of_its_own():
 
 
 def test_values_are_put_into_params_yaml_and_comments_stay():
-    text = with_values("seed: 0  # every choice\nheads: {epochs: 1}\n", {"seed": 3, "pretrain.method": "vicreg"})
+    text = with_values(PARAMS.replace("seed: 0", "seed: 0  # every choice"), {"seed": 3, "pretrain.method": "vicreg"})
     assert "seed: 3  # every choice" in text
     assert "method: vicreg" in text
 
@@ -55,29 +74,64 @@ def test_a_value_that_is_not_allowed_is_refused_as_by_a_stage(combination, sente
         with_values(PARAMS, combination)
 
 
+def shared(values):
+    """What is to run for all combinations of ``values``, in the project in the working directory."""
+    text = PARAMS_FILE.read_text()
+    return share([with_values(text, combination) for combination in product(values)])
+
+
 def stages(nodes):
     return [(node.stage, node.combinations) for node in nodes]
 
 
 def test_a_stage_is_shared_by_what_agrees_in_all_that_it_depends_on(finished):
-    combinations = product({"heads.epochs": [1, 2], "report.title": ["a", "b"]})
-    nodes = share(read_plan(), combinations)
+    nodes = shared({"heads.epochs": [1, 2], "report.title": ["a", "b"]})
     found = stages(nodes)
     assert ("start", (0, 1, 2, 3)) in found
     assert ("alone", (0, 1, 2, 3)) in found
     assert ("right", (0, 1, 2, 3)) in found
     assert [combination for stage, combination in found if stage == "left"] == [(0, 1), (2, 3)]
     assert [combination for stage, combination in found if stage == "join"] == [(0,), (1,), (2,), (3,)]
-    for node in nodes:
-        for number in node.upstream:
-            assert set(node.combinations) <= set(nodes[number].combinations), "it has all that it needs"
+    for number, node in enumerate(nodes):
+        for above in node.upstream:
+            assert above < number
+            assert set(node.combinations) <= set(nodes[above].combinations), "it has all that it needs"
 
 
 def test_a_block_and_its_keys_are_the_same_to_a_stage(finished):
-    assert len(share(read_plan(), product({"heads": [{"epochs": 1}, {"epochs": 2}]}))) == 5 + 2
+    assert len(shared({"heads": [{"epochs": 1}, {"epochs": 2}]})) == 5 + 2
 
 
 def test_what_comes_first_in_the_graph_reaches_everything_behind_it(finished):
-    nodes = share(read_plan(), product({"seed": [0, 1]}))
+    nodes = shared({"seed": [0, 1]})
     assert [node.stage for node in nodes].count("join") == 2
     assert [node.stage for node in nodes].count("alone") == 1
+
+
+def test_only_the_stages_of_a_dataset_or_seed_that_changes_are_run_anew(grouped):
+    found = stages(shared({"datasets.digits.content": [16, 12]}))
+    assert [stage for stage, combination in found if combination == (0, 1)] == ["ingest@mnist", "train@0", "train@1"]
+    found = stages(shared({"seeds": [[0], [1, 2], [0, 1]]}))
+    assert ("train@0", (0, 2)) in found
+    assert ("train@1", (1, 2)) in found
+    assert ("train@2", (1,)) in found
+    assert [combination for stage, combination in found if stage == "judge"] == [(0,), (1,), (2,)]
+
+
+def test_a_stage_that_reads_the_whole_file_is_run_for_every_combination(finished):
+    edit(finished, "deps: [toy.py, out/left.txt", "deps: [params.yaml, toy.py, out/left.txt", "dvc.yaml")
+    assert [node.stage for node in shared({"evaluate.repeats": [2, 3]})].count("join") == 2
+
+
+def test_data_that_dvc_tracks_is_no_stage_to_run(finished):
+    Path("images").mkdir()
+    Path("images/one.txt").write_text("one")
+    subprocess.run([sys.executable, "-m", "dvc", "add", "-q", "images"], check=True)
+    depend(finished, "images")
+    assert {node.stage for node in shared({"seed": [0, 1]})} == {"start", "left", "right", "join", "alone"}
+
+
+def test_stages_in_a_circle_are_told(finished):
+    depend(finished, "out/join.txt")
+    with pytest.raises(UserError, match=r"need each other in a circle: .*join"):
+        shared({"seed": [0, 1]})

@@ -1,5 +1,6 @@
 import os
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import pytest
 
 from flows.plan import describe, read_plan
 from pipeline_lib.core.errors import UserError
-from tests.flows.conftest import ROOT, edit, starts
+from tests.flows.conftest import ROOT, depend, edit, repro, starts
 
 STAGES = {"start", "left", "right", "join", "alone"}
 
@@ -93,12 +94,12 @@ def test_planning_runs_nothing(project):
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (lambda project: edit(project, "deps: [toy.py]\n    outs: [out/start.txt]", "deps: [no/images]\n    "
-                              "outs: [out/start.txt]", "dvc.yaml"), "no/images is missing.*'start'"),
+        (lambda project: depend(project, "no/images"), "no/images is missing.*'start'"),
         (lambda project: shutil.rmtree(project / ".dvc"), "not a DVC repository"),
-        (lambda project: (project / "dvc.yaml").write_text("stages: ["), "DVC cannot plan the run"),
-        (lambda project: edit(project, "deps: [toy.py]\n    outs: [out/start.txt]", "deps: [out/join.txt]\n    "
-                              "outs: [out/start.txt]", "dvc.yaml"), "cannot plan the run.*dependency and an output"),
+        (lambda project: (project / "dvc.yaml").write_text("stages: ["), r"dvc\.yaml, line 1: not valid YAML"),
+        (lambda project: (project / "dvc.yaml").write_text(""), r"dvc\.yaml is empty"),
+        (lambda project: (project / "params.yaml").write_bytes(b"\xff"), r"params\.yaml, line 1: not UTF-8"),
+        (lambda project: depend(project, "out/join.txt"), "cannot plan the run.*dependency and an output"),
     ],
 )  # fmt: skip
 def test_a_broken_project_is_one_sentence(project, damage, sentence):
@@ -106,3 +107,60 @@ def test_a_broken_project_is_one_sentence(project, damage, sentence):
     with pytest.raises(UserError, match=sentence) as error:
         read_plan()
     assert "\n" not in str(error.value)
+
+
+def test_stages_of_datasets_and_seeds_have_their_addresses(grouped):
+    plan = {stage.name: stage for stage in read_plan()}
+    assert set(plan) == {"ingest@mnist", "ingest@digits", "train@0", "train@1", "judge"}
+    assert plan["train@1"].upstream == ("ingest@mnist",)
+    assert plan["train@1"].metrics == ("metrics/train/1.json",)
+    assert set(plan["judge"].upstream) == {"ingest@mnist", "ingest@digits", "train@0", "train@1"}
+    repro(grouped)
+    edit(grouped, "content: 16", "content: 12")
+    assert {stage.name for stage in read_plan() if stage.prediction == "will run"} == {"ingest@digits", "judge"}
+    edit(grouped, "seeds: [0, 1]", "seeds: [0, 1, 2]")
+    assert predictions(read_plan())["train@2"] == "will run"
+
+
+def test_data_that_dvc_tracks_comes_before_the_stages(finished):
+    (finished / "images").mkdir()
+    (finished / "images/one.txt").write_text("one")
+    subprocess.run([sys.executable, "-m", "dvc", "add", "-q", "images"], cwd=finished, check=True)
+    depend(finished, "toy.py", "images")
+    plan = {stage.name: stage for stage in read_plan()}
+    assert plan["start"].upstream == ("images.dvc",)
+    assert [name for name, stage in plan.items() if not stage.own] == ["images.dvc"]
+    assert plan["images.dvc"].prediction == "cached"
+
+
+def test_what_dvc_would_wait_for_without_an_end_is_refused(finished):
+    (finished / "images/deep").mkdir(parents=True)
+    depend(finished, "toy.py", "images")
+    odd = finished / "images/deep/odd"
+
+    def refused(what):
+        with pytest.raises(UserError, match=f"images/deep/.* {what}, so DVC cannot track it: remove it"):
+            read_plan()
+
+    os.mkfifo(odd)
+    refused("is a named pipe")
+    with (finished / ".dvcignore").open("a") as file:
+        file.write("odd\n")
+    read_plan()
+    edit(finished, "odd\n", "", ".dvcignore")
+    odd.unlink()
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind("images/deep/odd")
+        refused("is a socket")
+    odd.unlink()
+    odd.symlink_to("nowhere")
+    refused("is a link to nothing")
+    odd.unlink()
+    (finished / "images/deep" / os.fsdecode(b"\xff.png")).touch()
+    refused("has a name that is not UTF-8")
+
+
+def test_an_output_that_could_not_be_put_in_its_place_is_told(finished, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != "metrics")  # root may write anywhere
+    with pytest.raises(UserError, match=r"folder metrics cannot be written to, where metrics/join\.json belongs"):
+        read_plan()

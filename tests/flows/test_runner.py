@@ -7,7 +7,8 @@ import psutil
 import pytest
 
 from flows import runner
-from flows.runner import run_stage, supervised
+from flows.record import recorded_stages
+from flows.runner import progress_event, run_stage, supervised
 from tests.flows.conftest import edit, ended, starts
 
 # A stage that goes through the entry of every real stage.
@@ -76,6 +77,65 @@ def test_a_refused_stage_keeps_the_last_good_outputs(finished):
     result = run_stage("left", ignore, ignore)
     assert (result.exit_code, result.error) == (2, "heads.epochs is more than the toy can take: lower it")
     assert (finished / "out/left.txt").read_text() == "1"
+
+
+@pytest.mark.parametrize("command", ["kill -9 $$", "rm -f out/join.txt metrics/join.json; exit 1"])
+def test_a_stage_that_was_killed_has_its_last_good_outputs_back(finished, command):
+    before = (finished / "out/join.txt").read_bytes()
+    edit(finished, "python toy.py join", json.dumps(command), "dvc.yaml")
+    assert run_stage("join", ignore, ignore).failure == "crash"
+    assert (finished / "out/join.txt").read_bytes() == before
+    assert (finished / "metrics/join.json").exists()
+
+
+def test_two_seeds_run_at_the_same_time(grouped):
+    (grouped / "meet").write_text("train-0 train-1")  # each waits for the other one to start
+    assert run_stage("ingest@mnist", ignore, ignore).failure == ""
+    results = {}
+    threads = [
+        threading.Thread(target=lambda name=name: results.update({name: run_stage(name, ignore, ignore)}))
+        for name in ("train@0", "train@1")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(100)
+    assert {name: (result.state, result.error) for name, result in results.items()} == dict.fromkeys(
+        ("train@0", "train@1"), ("executed", "")
+    )
+    assert {"ingest@mnist", "train@0", "train@1"} <= set(recorded_stages())
+
+
+ODD = [
+    '{"event": "progress", "label": "x", "done": 1, "tot',
+    '{"event": "progress", "done": 1, "total": 2}',
+    '{"event": "progress", "label": "x", "done": "1", "total": 2}',
+    '{"event": "progress", "label": "x", "done": null, "total": 2}',
+    '{"event": "progress", "label": "x", "done": 1, "total": 2, "metrics": [1]}',
+    '{"event": "progress"}{"event": "progress"}',
+    '{"event": "progression"}',
+    "",
+]
+
+
+@pytest.mark.parametrize("line", ODD)
+def test_a_line_that_is_no_progress_is_a_line_of_the_log(line):
+    assert progress_event(line) is None
+
+
+def test_a_metric_that_is_no_number_is_left_out():
+    line = '{"event": "progress", "label": "x", "done": 1, "total": 2, "metrics": {"a": null, "b": 0.5, "c": "x"}}'
+    assert progress_event(line)["metrics"] == {"b": 0.5}
+    assert progress_event('{"event": "progress", "label": "x", "done": 1, "total": 2}')["metrics"] == {}
+
+
+def test_an_odd_line_stops_no_stage(finished):
+    odd = json.dumps(f"echo '{ODD[0]}'; echo '{ODD[1]}'; python toy.py join")
+    edit(finished, "python toy.py join", odd, "dvc.yaml")
+    lines, events = [], []
+    assert run_stage("join", lines.append, events.append).error == ""
+    assert {ODD[0], ODD[1]} <= set(lines)
+    assert len(events) == 2
 
 
 def test_an_error_of_the_reader_stops_the_stage(finished):

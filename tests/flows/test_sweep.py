@@ -8,15 +8,15 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows import sweep as module
 from flows.sweep import main
 from pipeline_lib.core.errors import UserError
-from tests.flows.conftest import edit
+from tests.flows.conftest import edit, repro
 
 METRIC = "metrics/join.json:letters"
 SETS = ("--set", "heads.epochs=1,20", "--set", "report.title=a,bcd")
 
 
 @pytest.fixture
-def sweep(api, finished, monkeypatch):
-    """Run a sweep in a finished toy project."""
+def sweep(api, monkeypatch):
+    """Run a sweep in the project in the working directory."""
     monkeypatch.setenv("PREFECT_API_URL", api)
 
     def run(*arguments):
@@ -59,6 +59,24 @@ def test_a_sweep_runs_each_different_stage_once_and_records_every_combination(sw
     sweep(*SETS, "--metric", METRIC, "--name", "trial")
     assert executed(finished, "join") == 4, "a sweep that is done runs nothing"
     assert experiments(finished) == found
+
+
+def test_a_sweep_over_lists_runs_each_seed_and_dataset_once(sweep, grouped):
+    repro(grouped)
+    values = ("--set", "seeds=[0],[1, 2],[0, 2]", "--set", "datasets.digits.content=16,12")
+    sweep(*values, "--metric", "metrics/judge.json:letters", "--name", "lists")
+    names = ("ingest-mnist", "ingest-digits", "train-0", "train-1", "train-2", "judge")
+    # What the workspace has run already is restored.
+    assert {name: executed(grouped, name) for name in names} == {
+        "ingest-mnist": 0, "ingest-digits": 1, "train-0": 0, "train-1": 0, "train-2": 1, "judge": 6
+    }  # fmt: skip
+    page = (grouped / "reports/sweeps/lists.html").read_text()
+    assert "[1, 2]" in page
+
+
+def test_a_metric_that_only_some_combinations_leave_is_refused(sweep, grouped):
+    with pytest.raises(UserError, match=r"must be one of metrics/train/1\.json, metrics/judge\.json, a colon"):
+        sweep("--set", "seeds=[0, 1],[1]", "--metric", "metrics/train/0.json:letters")
 
 
 def test_a_sweep_goes_on_where_it_failed(sweep, finished, capsys):

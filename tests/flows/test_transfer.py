@@ -16,8 +16,9 @@ from flows import compare
 from flows import stages as stages_module
 from flows import transfer as transfer_module
 from flows.lock import hold
+from flows.record import BEFORE
 from flows.transfer import BUSY, LOCK_FILE, transfer
-from tests.flows.conftest import edit, ended, starts, wait_for
+from tests.flows.conftest import depend, edit, ended, repro, starts, wait_for
 
 AFTER = "  after:\n    cmd: touch out/after.txt\n    deps: [out/join.txt]\n    outs: [out/after.txt]\n"
 STAGES = ("alone", "start", "left", "right", "join")
@@ -272,8 +273,35 @@ def test_a_run_can_be_found_again(api, finished):
     state, _ = run(api)
     with get_client(sync_client=True) as client:
         found = client.read_flow_run(state.state_details.flow_run_id)
-    assert found.name.startswith("mnist5k to digits, ")
-    assert {"mnist5k", "digits", "simclr", "seed 0"} <= set(found.tags)
+    assert found.name.startswith("mnist to digits, ")
+    assert {"mnist", "digits", "simclr", "seed 0"} <= set(found.tags)
+
+
+def test_stages_of_datasets_and_seeds_are_tasks_by_their_addresses(api, grouped, tmp_path):
+    shutil.copytree(grouped, tmp_path / "by_hand")
+    repro(tmp_path / "by_hand")
+    (grouped / "meet").write_text("train-0 train-1")  # each waits for the other one to start
+    addresses = ("ingest@mnist", "ingest@digits", "train@0", "train@1", "judge")
+    state, stages = run(api, num_stages=5)
+    assert state.message == "5 completed"
+    assert stages == dict.fromkeys(addresses, "Completed")
+    assert (grouped / "dvc.lock").read_bytes() == (tmp_path / "by_hand/dvc.lock").read_bytes()
+    assert {"train-0-metrics", "train-1-metrics", "judge-metrics"} <= set(artifacts(state))
+    edit(grouped, "seeds: [0, 1]", "seeds: [0, 1, 2]")
+    _, stages = run(api, num_stages=6)
+    assert stages == {**dict.fromkeys(addresses, "Cached"), "train@2": "Completed", "judge": "Completed"}
+
+
+def test_data_that_dvc_tracks_leaves_no_copy_of_the_record_behind(api, finished):
+    (finished / "images").mkdir()
+    (finished / "images/one.txt").write_text("one")
+    subprocess.run([sys.executable, "-m", "dvc", "add", "-q", "images"], cwd=finished, check=True)
+    depend(finished, "toy.py", "images")
+    for _ in range(2):
+        state, stages = run(api, num_stages=6)
+        assert state.is_completed()
+        assert stages["images.dvc"] == "Cached"
+        assert not BEFORE.exists(), "all is recorded, so there is nothing to mend in the next run"
 
 
 def flow_process(api):

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.scratch import ROOT
-from tasks.params import read_yaml
-from tasks.stage import DVC_FILE
+from tasks.declaration import Declaration, resolve
+from tasks.yaml_files import DVC_FILE, PARAMS_FILE, read_yaml
 
-STAGES = read_yaml(ROOT / DVC_FILE)["stages"]
+STAGES = resolve(read_yaml(ROOT / DVC_FILE), read_yaml(ROOT / PARAMS_FILE)).values()
 PACKAGES = ("tasks", "pipeline_lib")
 # Not among the dependencies of any stage, so nothing that a result depends on may be in them.
 INNER = {Path("tasks/__init__.py"), Path("pipeline_lib/__init__.py")}
@@ -54,19 +54,22 @@ def as_dependency(file: Path) -> str:
     return file.as_posix() if file.parts[0] == "tasks" else "/".join(file.parts[:2])
 
 
-def module_of(stage: str) -> Path:
+def module_of(stage: Declaration) -> Path:
     """The file of the module that the stage's command runs."""
-    words = STAGES[stage]["cmd"].split()
+    words = stage.cmd.split()
     assert words[:2] == ["python", "-m"]
     file = module_file(words[2])
-    assert file is not None, f"{words[2]}, which {stage} runs, does not exist"
+    assert file is not None, f"{words[2]}, which {stage.address} runs, does not exist"
     return file
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_deps_are_the_imports(stage: str) -> None:
+each_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.address)
+
+
+@each_stage
+def test_deps_are_the_imports(stage: Declaration) -> None:
     code = {as_dependency(file) for file in closure(module_of(stage)) - INNER}
-    listed = {dep for dep in STAGES[stage]["deps"] if dep.split("/")[0] in PACKAGES}
+    listed = {dep for dep in stage.deps if dep.split("/")[0] in PACKAGES}
     assert listed == code
 
 
@@ -79,14 +82,16 @@ def test_what_is_left_out_of_the_dependencies_only_sets_the_environment(file: Pa
         assert isinstance(node.value, ast.Constant) or ast.unparse(node).startswith("os.environ.setdefault(")
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_what_a_stage_reads_exists_or_is_written_by_a_stage(stage: str) -> None:
-    written = [
-        out if isinstance(out, str) else next(iter(out))
-        for other in STAGES.values()
-        for kind in ("outs", "metrics", "plots")
-        for out in other.get(kind, [])
-    ]
-    for dep in STAGES[stage]["deps"]:
+@each_stage
+def test_what_a_stage_reads_exists_or_is_written_by_a_stage(stage: Declaration) -> None:
+    written = [out for other in STAGES for out in other.outs]
+    for dep in stage.deps:
         under = [out for out in written if Path(out).is_relative_to(dep)]
-        assert "$" in dep or under or (ROOT / dep).exists(), f"nothing writes {dep}"
+        assert under or (ROOT / dep).exists(), f"nothing writes {dep}"
+
+
+@each_stage
+def test_a_stage_writes_what_no_other_one_does(stage: Declaration) -> None:
+    others = [Path(out) for other in STAGES if other is not stage for out in other.outs]
+    for out in map(Path, stage.outs):
+        assert not any(out.is_relative_to(other) or other.is_relative_to(out) for other in others)

@@ -1,5 +1,5 @@
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,64 +8,81 @@ from PIL import Image
 
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.files import read_json
-from tasks import ingest
 from tests.pipeline_lib.sets import squares
-from tests.tasks.project import call, write_params, write_pictures
+from tests.tasks.project import bytes_of, enter, read_table, run, spec, write_params, write_pictures
 
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+    enter(tmp_path, monkeypatch)
     images, places = squares(30)
-    write_pictures("source", images, [None, *places[1:]])
-    write_pictures("target", 255 - images)
+    write_pictures("drawn", images, {"place": [None, *places[1:]]})
+    write_pictures("printed", 255 - images)
     write_params()
 
 
-def run(role: str = "source") -> None:
-    call(partial(ingest.run, role=role), f"data/{role}")
-
-
-def test_a_folder_becomes_a_dataset_and_says_what_was_done(capsys: pytest.CaptureFixture[str]) -> None:
-    folder = Path("pictures/source")
+def test_folders_become_datasets_and_it_is_said_what_was_done(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("pictures/drawn")
     Image.new("RGB", (30, 20), "red").save(folder / "colour.png")
     (folder / "empty.png").touch()
     (folder / "<b>.png").write_text("text")
-    run()
+    run("ingest")
     said = capsys.readouterr().out
-    assert "source: 31 images of 12x12x1" in said and "source: 1 of mode RGB converted" in said
-    assert "source: 1 quarantined: empty file" in said
-    assert "source: label 'place' on 29 images, 2 without" in said
-    images, table = np.load("data/source/images.npy"), pd.read_parquet("data/source/table.parquet")
-    assert images.shape == (31, 12, 12, 1) and len(table) == 31
-    card = read_json(Path("data/source/card.json"))
-    assert card["role"] == "source" and [each["path"] for each in card["quarantined"]] == ["<b>.png", "empty.png"]
+    assert "drawn: 31 images of 12x12x1" in said and "drawn: 1 of mode RGB converted" in said
+    assert "drawn: 1 quarantined: empty file" in said
+    assert "drawn: label 'place' on 29 images, 2 without" in said
+    assert "drawn: no image here has the label 'light'" in said
+    assert np.load("datasets/drawn/images.npy").shape == (31, 12, 12, 1) and len(read_table("drawn")) == 31
+    card = read_json(Path("datasets/drawn/card.json"))
+    assert [each["path"] for each in card["quarantined"]] == ["<b>.png", "empty.png"]
+    assert card["framing"] == {"background": 0, "content": 12, "invert": False, "levels": [0, 255]}
+    assert len(read_table("printed")) == 30
 
 
-def test_a_target_needs_no_labels() -> None:
-    run("target")
-    assert read_json(Path("data/target/card.json"))["labels"] == {}
-    assert not [name for name in pd.read_parquet("data/target/table.parquet") if name.startswith("label.")]
+@pytest.mark.parametrize("table", [None, "labels.csv"])
+def test_a_dataset_needs_no_labels(table: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    write_params(datasets={"drawn": spec("drawn"), "printed": spec("printed", labels=table)})
+    run("ingest")
+    assert read_json(Path("datasets/printed/card.json"))["labels"] == {}
+    assert not [name for name in read_table("printed") if name.startswith("label.")]
+    assert "printed: no" in capsys.readouterr().out
+
+
+def test_a_column_with_nearly_the_name_of_a_label_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    write_params(labels={"palce": "multiclass"}, primary=None)
+    run("ingest")
+    assert "did you mean 'place'?" in capsys.readouterr().out
+    assert not [name for name in read_table("drawn") if name.startswith("label.")]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"reader": "folderr"}, r"source\.reader in params\.yaml is 'folderr'.*did you mean 'folder'"),
-        ({"path": "nowhere"}, "nowhere is not a folder"),
-        ({"labels": "other.csv"}, r"other\.csv is missing"),
-        ({"content": 13}, "content is 13 px"),
+        ({"reader": "folderr"}, r"datasets\.drawn in params\.yaml: reader is 'folderr'.*did you mean 'folder'"),
+        ({"path": "nowhere"}, r"datasets\.drawn in params\.yaml: nowhere is not a folder"),
+        ({"labels": "other.csv"}, r"datasets\.drawn in params\.yaml: .*other\.csv"),
+        ({"content": 13}, r"datasets\.drawn\.content is 13 px"),
     ],
 )
-def test_mistakes_end_in_one_sentence_with_nothing_written(change: dict, message: str) -> None:
-    write_params(source=change)
+def test_mistakes_end_in_one_sentence_with_nothing_written(change: dict[str, Any], message: str) -> None:
+    write_params(datasets={"drawn": spec("drawn", **change), "printed": spec("printed")})
     with pytest.raises(UserError, match=message):
-        run()
-    assert not Path("data").exists()
+        run("ingest")
+    assert not list(Path().glob("datasets/*"))
 
 
 def test_the_same_pictures_give_the_same_bytes() -> None:
-    run()
-    first = {file.name: file.read_bytes() for file in Path("data/source").iterdir()}
-    run()
-    assert {file.name: file.read_bytes() for file in Path("data/source").iterdir()} == first
+    run("ingest")
+    first = bytes_of("datasets")
+    run("ingest")
+    assert bytes_of("datasets") == first
+
+
+def test_images_of_one_group_are_in_one_split() -> None:
+    images, places = squares(40)
+    write_pictures("grouped", images, {"place": places}, group=[f"patient {row % 7}" for row in range(40)])
+    write_params(datasets={"drawn": spec("drawn"), "printed": spec("grouped", test_fraction=0.5)})
+    run("ingest")
+    table: pd.DataFrame = read_table("printed")
+    assert table.groupby("group")["split"].nunique().tolist() == [1] * 7
+    assert 0 < (table["split"] == "test").mean() < 1

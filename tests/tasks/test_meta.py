@@ -19,6 +19,15 @@ stages:
   third:
     cmd: "true"
     deps: [models/other]
+  train:
+    matrix: {seed: "${seeds}"}
+    cmd: "true"
+    metrics: ["metrics/${item.seed}.json"]
+    meta: {checks: {"metrics/${item.seed}.json": {loss: {max: "${most}"}}}}
+  use:
+    matrix: {seed: "${seeds}"}
+    cmd: "true"
+    deps: ["metrics/${item.seed}.json"]
 """
 
 
@@ -26,6 +35,7 @@ stages:
 def scores(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("dvc.yaml").write_text(DVC)
+    Path("params.yaml").write_text("seeds: [0, 1]\nmost: 2\n")
     return lambda **values: Path("scores.json").write_text(json.dumps(values))
 
 
@@ -56,6 +66,15 @@ def test_a_check_that_fails_is_named_and_stops_what_depends_on_it(scores, accura
         refuse_unmet_before("second")
     refuse_unmet_before("third")
     refuse_unmet_before("first")
+
+
+def test_a_check_of_one_seed_stops_what_comes_after_that_seed(scores):
+    Path("metrics").mkdir()
+    Path("metrics/0.json").write_text(json.dumps({"loss": 1}))
+    Path("metrics/1.json").write_text(json.dumps({"loss": 3}))
+    refuse_unmet_before("use@0")
+    with pytest.raises(UserError, match=r"^train@1 is blocked: loss in metrics/1\.json is 3, above the most of 2"):
+        refuse_unmet_before("use@1")
 
 
 def test_a_check_of_what_is_not_there_is_refused(scores):

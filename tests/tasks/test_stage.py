@@ -1,5 +1,7 @@
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -11,20 +13,27 @@ import pytest
 
 from benchmarks.scratch import ROOT
 from pipeline_lib.core.errors import UserError
+from tasks import signature as signatures
 from tasks import stage as stages
-from tasks.stage import Stage, fingerprint, guarded, read_declaration, run, signature
+from tasks.declaration import read_declaration
+from tasks.foreign import DeviceError
+from tasks.signature import fingerprint, signature
+from tasks.stage import Stage, guarded, run
 
 PARAMS_YAML = """
 seed: 0  # every random choice follows from it
-source: {reader: mnist5k, path: requirements.lock}
-target: {reader: digits, path: requirements.lock}
+datasets:
+  mnist: {reader: mnist5k, path: requirements.lock}
+  digits: {reader: digits, path: requirements.lock}
+source: [mnist]
+target: [digits]
 adapt: {use: shot_im, epochs: 15}
 """
 DVC_YAML = """
 stages:
   bake:
     cmd: python -m tasks.bake
-    deps: ["${source.path}", flour, oven.py]
+    deps: ["${datasets.mnist.path}", flour, oven.py]
     params: [seed, adapt.use]
     outs: [bread]
     metrics: [metrics/bake.json]
@@ -32,6 +41,11 @@ stages:
   other:
     cmd: python -m tasks.other
     outs: [other]
+  train:
+    matrix: {seed: [0, 1]}
+    cmd: python -m tasks.train ${item.seed}
+    params: [seed]
+    outs: ["trained/${item.seed}"]
 """
 
 
@@ -74,6 +88,7 @@ CHANGES: dict[str, Callable[[], object]] = {
     "the command": lambda: replace("dvc.yaml", "tasks.bake", "tasks.bake --hot"),
     "a parameter": lambda: replace("params.yaml", "seed: 0", "seed: 1"),
     "a dotted parameter": lambda: replace("params.yaml", "use: shot_im", "use: adabn"),
+    "the type of a parameter": lambda: replace("params.yaml", "seed: 0", "seed: 0.0"),
     "a file": lambda: Path("oven.py").write_text("heat = 220"),
     "a file in a folder": lambda: Path("flour/wheat.txt").write_text("rye"),
     "a new file in a folder": lambda: Path("flour/salt.txt").write_text(""),
@@ -118,21 +133,75 @@ def test_fingerprint_does_not_depend_on_the_folder(tmp_path: Path, monkeypatch: 
     assert current() == before
 
 
-def test_signature_reads_only_files_whose_stamp_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files whose content was hashed."""
+    found: list[str] = []
+    hash_file = signatures._hash_file
+    monkeypatch.setattr(signatures, "_hash_file", lambda file, mode: found.append(file) or hash_file(file, mode))
+    return found
+
+
+def test_signature_reads_only_files_whose_stamp_changed(read: list[str]) -> None:
     before = signature(read_declaration("bake"))
-    read = []
-    hash_file = stages._hash_file
-    monkeypatch.setattr(stages, "_hash_file", lambda path: read.append(str(path)) or hash_file(path))
+    read.clear()
     Path("oven.py").write_text("heat = 220")
     after = signature(read_declaration("bake"), before)
     assert read == ["oven.py"]
     assert [key for key in after if after[key][1] != before[key][1]] == ["oven.py"]
 
 
-@pytest.mark.parametrize("declared", ["missing_folder", "${source.nowhere}"])
+def test_a_large_file_is_read_once_for_all_stages(read: list[str]) -> None:
+    large = Path("flour/sack.bin")
+    large.write_bytes(bytes(2**20))
+    first = current()
+    assert "flour/sack.bin" in read
+    read.clear()
+    assert current() == first
+    assert "flour/sack.bin" not in read
+    assert "flour/wheat.txt" in read
+    large.write_bytes(bytes(2**20 - 1) + b"1")
+    assert current() != first
+    signatures.TABLE.write_text("{")
+    large.write_bytes(bytes(2**20))
+    assert current() == first, "a damaged table is none"
+    assert [path.name for path in signatures.TABLE.parent.iterdir()] == ["hashes.json"]
+
+
+def test_what_is_no_file_is_neither_waited_for_nor_followed() -> None:
+    os.mkfifo("flour/pipe")
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind("flour/socket")
+    Path("flour/link").symlink_to("nowhere")
+    Path("flour/ring").symlink_to("ring")
+    before = current()
+    Path("flour/link").unlink()
+    Path("flour/link").symlink_to("elsewhere")
+    assert current() != before
+
+
+def test_keys_of_a_parameter_may_be_of_any_kind_and_order() -> None:
+    replace("dvc.yaml", "[seed, adapt.use]", "[seed, adapt.use, mixed]")
+    found = []
+    for written in ("{2: a, b: c, true: d}", "{b: c, true: d, 2: a}", '{"2": a, b: c, true: d}'):
+        replace("params.yaml", "seed: 0", f"mixed: {written}\nseed: 0")
+        found.append(current())
+        Path("params.yaml").write_text(PARAMS_YAML)
+    assert found[0] == found[1] != found[2]
+
+
+def test_parameters_in_another_file_are_an_input() -> None:
+    replace("dvc.yaml", "[seed, adapt.use]", "[seed, {more.yaml: [a]}]")
+    Path("more.yaml").write_text("a: 1\n")
+    before = current()
+    Path("more.yaml").write_text("a: 2\n")
+    assert current() != before
+
+
+@pytest.mark.parametrize("declared", ["missing_folder", "${datasets.nowhere}"])
 def test_signature_names_what_is_missing(declared: str) -> None:
     replace("dvc.yaml", "flour,", f'"{declared}",')
-    with pytest.raises(UserError, match=r"missing_folder|source\.nowhere"):
+    with pytest.raises(UserError, match=r"missing_folder|datasets\.nowhere"):
         signature(read_declaration("bake"))
 
 
@@ -145,6 +214,27 @@ def test_a_missing_parameter_is_found_before_the_stage_runs() -> None:
 def test_unknown_stage_names_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'bake'"):
         run("bakery", bake)
+
+
+def test_a_stage_of_one_seed_writes_its_own_outputs_and_keeps_its_own_checkpoints() -> None:
+    seen = []
+
+    def train(stage: Stage) -> None:
+        seen.append(stage.checkpoints)
+        stage.output("trained/1").write_text("weights")
+
+    run("train@1", train)
+    assert Path("trained/1").read_text() == "weights"
+    assert not Path("trained/0").exists()
+    assert seen[0].parent == stages.CHECKPOINTS / "train@1"
+
+
+@pytest.mark.parametrize("address", ["a@../../b", "a@b/c", "a@" + "x" * 300, "a@*[0]"])
+def test_any_address_has_a_folder_of_checkpoints_of_its_own(address: str) -> None:
+    folder = stages.checkpoints_of(address)
+    assert folder.parent == stages.CHECKPOINTS
+    assert len(folder.name) <= 100
+    assert not set(folder.name) & set("/*[]?.")
 
 
 def test_outputs_appear_together_at_the_end() -> None:
@@ -193,6 +283,42 @@ def test_an_output_that_is_not_declared_is_refused() -> None:
         run("bake", lambda stage: stage.output("cake").mkdir())
 
 
+@pytest.mark.parametrize("place", ["plots", "bread"])
+def test_a_folder_that_cannot_be_written_to_is_named_before_anything_runs(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(place).mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != place)  # root may write anywhere
+    with pytest.raises(UserError, match=f"the folder {place} cannot be written to, where {place}"):
+        run("bake", lambda stage: pytest.fail("it ran"))
+
+
+def test_a_file_in_the_place_of_a_folder_is_named_before_anything_runs() -> None:
+    Path("metrics").touch()
+    with pytest.raises(UserError, match=r"metrics is a file, but the output metrics/bake\.json needs a folder there"):
+        run("bake", lambda stage: pytest.fail("it ran"))
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_written() -> None:
+    def fill(stage: Stage) -> None:
+        bake(stage)
+        Path("/dev/full").write_text("more")
+
+    with pytest.raises(UserError, match=r"^the disk of .* is full: free some space and run again, and 'bake' goes on$"):
+        run("bake", fill)
+    assert not half_written()
+
+
+def test_a_damaged_dependency_is_named() -> None:
+    Path("flour/card.json").write_text('{"cut": ')
+
+    def read(stage: Stage) -> None:
+        json.loads(Path("flour/card.json").read_text())
+
+    with pytest.raises(UserError, match=r"^flour/card\.json is cut short or damaged \(Expecting value"):
+        run("bake", read)
+
+
 def test_leftovers_of_a_killed_run_are_not_taken_over() -> None:
     Path(".bread.partial").mkdir()
     Path(".bread.partial/stale").write_text("old")
@@ -204,6 +330,7 @@ EDITS = {key: change for key, change in CHANGES.items() if key != "what is a dep
 NAMED = {
     "the command": "the command",
     "a parameter": "'seed' in params.yaml",
+    "the type of a parameter": "'seed' in params.yaml",
     "a dotted parameter": "'adapt.use' in params.yaml",
     "a file": "oven.py",
     "a file in a folder": "flour/wheat.txt",
@@ -270,6 +397,34 @@ def test_a_users_mistake_is_one_sentence(
     assert shown.endswith("error: the thing is not there: put it there\n")
     assert ("Traceback" in shown) is debug
     assert (shown.count("\n") == 1) is not debug
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OSError(24, "Too many open files"), 2, "error: too many files are open at a time"),
+        (DeviceError("the GPU failed: run again"), 1, "error: the GPU failed: run again"),
+    ],
+)
+def test_what_the_system_raises_is_one_sentence_too(
+    error: Exception, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["stage"])
+
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        guarded(fail)
+    assert caught.value.code == code
+    shown = capsys.readouterr().err
+    assert shown.startswith(said)
+    assert shown.count("\n") == 1
+
+
+def test_an_error_of_the_code_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        guarded(lambda: print(1 / 0))
 
 
 SLEEPER = """

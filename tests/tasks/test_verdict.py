@@ -8,7 +8,7 @@ from benchmarks.scratch import ROOT
 from pipeline_lib.core.errors import UserError
 from tasks.verdict import PAGE, SUMMARY, verdict
 
-LINES = ["Best on the target: this and that.", *(f"Kind {kind}: {'long word ' * 20}held-out." for kind in "abcd")]
+LINES = ["On 'kind' of the target, this and that.", *(f"Kind {kind}: {'long word ' * 20}held-out." for kind in "abcd")]
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def finished(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("width", [40, 100])
-def test_it_prints_the_five_lines_wrapped_and_where_the_report_is(width, finished):
+def test_it_prints_the_lines_wrapped_and_where_the_report_is(width, finished):
     text = verdict(width)
     *told, where = [line for line in text.splitlines() if line]
     assert max(map(len, told)) <= width
@@ -36,6 +36,13 @@ def test_what_is_missing_is_said_with_the_way_out(path, finished):
         verdict(80)
 
 
+@pytest.mark.parametrize("text", ["", "{", "{}", '{"lines": []}', "[]"])
+def test_a_damaged_summary_is_said_with_the_way_out(text, finished):
+    SUMMARY.write_text(text)
+    with pytest.raises(UserError, match=r"verdict\.json is damaged: 'dvc repro report' writes it again"):
+        verdict(80)
+
+
 def test_the_command_ends_with_one_sentence_and_code_2(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tasks.verdict"],
@@ -45,7 +52,7 @@ def test_the_command_ends_with_one_sentence_and_code_2(tmp_path):
         text=True,
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("error: reports/transfer.json is missing")
+    assert done.stderr.startswith("error: reports/verdict.json is missing")
     assert done.stderr.count("\n") == 1
 
 

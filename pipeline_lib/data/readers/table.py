@@ -1,13 +1,16 @@
 """The label table beside a folder of images."""
 
-from collections.abc import Set
+import os
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 
-from pipeline_lib.core.errors import UserError, nearest
+from pipeline_lib.core.errors import UserError, nearest, shown
 from pipeline_lib.data.samples import printable
+from pipeline_lib.labels.kind import is_missing
 
 
 def _read_csv(file: Path) -> pd.DataFrame:
@@ -18,42 +21,61 @@ def _read_csv(file: Path) -> pd.DataFrame:
 FORMATS = {".csv": _read_csv, ".parquet": pd.read_parquet}
 
 
-def read_table(path: Path, name: str, labels: tuple[str, ...], files: Set[str]) -> dict[str, dict[str, Any]]:
-    """Return the rows of the table ``name`` inside the folder ``path`` by the file that they are about.
+@dataclass(frozen=True)
+class LabelTable:
+    """What a label table says.
 
-    The table has a column ``file`` (a path relative to the folder), one column per label, and optionally ``split``
-    (train or test) and ``group`` (kept in one split). An empty cell is None: "not labelled", or left to chance.
+    ``rows`` gives for a file its labels and, where there are such columns, ``split`` and ``group``; None is "not
+    labelled", or left to chance. ``labels`` are those asked for that the table has, ``others`` are its other columns.
+    """
+
+    rows: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+def read_table(path: Path, name: str, labels: tuple[str, ...], files: Set[str]) -> LabelTable:
+    """Read the table ``name`` inside the folder ``path``.
+
+    The table has a column ``file`` (a path relative to the folder), a column for each label that it knows, and
+    optionally ``split`` (train or test) and ``group`` (kept in one split). A cell of nothing but blanks is empty.
     ``files`` are the images that there are: a row can only be about one of them, so a table reaches nothing else.
 
-    Raises UserError for a table that is missing or unreadable, a column that is missing, a row about no image or
-    about one that another row is about, and an unknown split.
+    Raises UserError for a table that is missing or unreadable or has no column ``file``, for a row about no image or
+    about one that another row is about, and for an unknown split.
     """
     table = _read(path, name)
-    for column in ("file", *labels):
-        if column not in table.columns:
-            raise UserError(
-                f"the label table {path / name} has no column '{column}'{nearest(column, map(str, table.columns))}: "
-                f"its columns are {', '.join(map(str, table.columns))}; add it (an empty cell means not labelled)"
-            )
+    table.columns = table.columns.map(str)
+    if "file" not in table:
+        raise UserError(
+            f"the label table {path / name} has no column 'file'{nearest('file', table.columns)}: "
+            "add it, with the path of each image inside the folder"
+        )
     table["file"] = [
         None if pd.isna(file) else printable(PurePosixPath(str(file)).as_posix()) for file in table["file"]
     ]
     _refuse_files(path, name, table["file"], files)
-    if "split" in table:
-        wrong = sorted(set(table["split"].dropna().astype(str)) - {"train", "test", ""})
+    has = tuple(label for label in labels if label in table)
+    about = [column for column in ("split", "group") if column in table]
+    kept = table[list(dict.fromkeys(["file", *has, *about]))].astype(object)
+    kept = kept.where(~kept.map(is_missing), None)
+    if "split" in kept:
+        kept["split"] = kept["split"].map(lambda cell: str(cell).strip(), na_action="ignore")
+        wrong = sorted(set(kept["split"].dropna()) - {"train", "test"})
         if wrong:
-            raise UserError(f"the label table {path / name} has the split {wrong[0]!r}: write train, test or nothing")
-    optional = [column for column in ("split", "group") if column in table]
-    kept = table[list(dict.fromkeys(["file", *labels, *optional]))].astype(object)
-    empty = kept.isna() | kept.map(lambda cell: isinstance(cell, str) and not cell)
-    return {record["file"]: record for record in kept.where(~empty, None).to_dict("records")}
+            raise UserError(
+                f"the label table {path / name} has the split {shown(wrong[0])}: write train, test or nothing"
+            )
+        kept["split"] = kept["split"].astype(object).where(kept["split"].notna(), None)
+    others = tuple(column for column in table if column not in {*has, "file", "split", "group"})
+    return LabelTable({record["file"]: record for record in kept.to_dict("records")}, has, others)
 
 
 def _read(path: Path, name: str) -> pd.DataFrame:
     file = path / name
     if file.suffix.lower() not in FORMATS:
         raise UserError(f"the label table {file} must end in {' or '.join(FORMATS)}: convert it, or set labels to null")
-    if not file.resolve().is_relative_to(path.resolve()):
+    if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(path)):
         raise UserError(f"the label table {file} lies outside of {path}: put it inside, or set labels to null")
     if not file.is_file():
         raise UserError(f"the label table {file} is missing: put it there, or set labels to null")

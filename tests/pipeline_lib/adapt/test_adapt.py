@@ -1,80 +1,242 @@
-import copy
-import math
-from collections.abc import Mapping
+"""What every adapter must do, and what each does."""
 
+import copy
+import inspect
+import math
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from pipeline_lib.adapt import ADAPTERS
-from pipeline_lib.adapt.adabn import BatchNorm
+from pipeline_lib.adapt import ADAPTERS, Adapter
+from pipeline_lib.adapt.adapter import entropy
 from pipeline_lib.adapt.mcc import class_confusion
-from pipeline_lib.adapt.shot_im import entropy
 from pipeline_lib.core.errors import UserError
-from pipeline_lib.encoders.encoder import from_config
-from pipeline_lib.heads.model import MultiTask, predict
+from pipeline_lib.core.registry import Range, option_hints, with_options
+from pipeline_lib.data.rows import Rows
+from pipeline_lib.encoders.inference import stream
+from pipeline_lib.heads.model import MultiTask
+from pipeline_lib.training import Batches, Hardware, fit
+from tests.pipeline_lib.adapt.sets import WITH_CLASSES, learn, make_model, make_source, squares, to_tensor
+from tests.pipeline_lib.training.sets import stored
 
-CONFIG = {"encoder": "small_cnn", "channels": 1, "size": 16, "mean": [0.4], "std": [0.3]}
-SPECS = {"shape": {"kind": "multiclass", "classes": ["a", "b", "c"]}}
+CPU = torch.device("cpu")
+TRAINED = [name for name, adapter in ADAPTERS.items() if adapter.trains]
 
 
-def images(num: int = 48, shift: int = 0) -> Tensor:
-    torch.manual_seed(num)
-    return (torch.randint(0, 128, (num, 1, 16, 16)) + shift).to(torch.uint8)
+def make_adapter(name: str, model: MultiTask, kind: str = "multiclass", **options: Any) -> Adapter:
+    return ADAPTERS[name](model, "shape", make_source(kind=kind), **options)
 
 
-def train(learner: nn.Module, tensors: Mapping[str, Tensor]) -> pd.DataFrame:
-    optimizer = torch.optim.Adam([p for p in learner.parameters() if p.requires_grad], 1e-3)
-    losses = []
-    for _ in range(10):
-        loss = learner.train()(**tensors)["loss"]
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return pd.DataFrame({"epoch": range(len(losses)), "loss": losses})
+def run(adapter: Adapter, rows: Rows, folder: Path, epochs: int = 2, lr: float = 4e-3) -> pd.DataFrame | None:
+    """Train and finish the adapter as a stage does."""
+    history = None
+    if adapter.trains:
+        history = fit(
+            adapter,
+            Batches({"images_BCHW": rows}, 32, seed=0),
+            name=adapter.name,
+            epochs=epochs,
+            lr=lr,
+            weight_decay=0.0,
+            hardware=Hardware(CPU),
+            seed=0,
+            checkpoints=folder,
+        )
+    adapter.finish(rows, CPU)
+    return history
+
+
+def norms(model: nn.Module) -> list[_BatchNorm]:
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
+
+
+def own_statistics(model: MultiTask, images_NHWC: np.ndarray) -> list[tuple[Tensor, Tensor]]:
+    """Return mean and variance of what goes into each batch normalisation, over all images as one batch."""
+    model, found = copy.deepcopy(model).train(), []
+
+    def keep(module: nn.Module, inputs: tuple[Tensor]) -> None:
+        channels = inputs[0].transpose(0, 1).flatten(1)
+        found.append((channels.mean(1), channels.var(1)))
+
+    for norm in norms(model):
+        norm.register_forward_pre_hook(keep)
+    with torch.no_grad():
+        model(model.encoder.normalise(to_tensor(images_NHWC)))
+    return found
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_an_adapter_moves_the_encoder_towards_the_target(name: str) -> None:
-    torch.manual_seed(0)
-    model = MultiTask(from_config(CONFIG), SPECS)
+def test_an_adapter_knows_its_name(name: str) -> None:
+    assert ADAPTERS[name].name == name
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_after_finish_every_statistic_is_the_targets_own(name: str, tmp_path: Path) -> None:
+    model = make_model()
+    learn(model, make_source(), steps=5)
+    images, _ = squares(90, seed=2, shifted=True)
+    run(make_adapter(name, model), stored(tmp_path, images), tmp_path)
+    assert not any(module.training for module in model.modules())
+    expected = own_statistics(model, images)
+    assert len(expected) == 4
+    for norm, (mean, variance) in zip(norms(model), expected, strict=True):
+        torch.testing.assert_close(norm.running_mean, mean, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(norm.running_var, variance, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_without_finish_the_statistics_are_not_the_targets_own(name: str, tmp_path: Path) -> None:
+    model = make_model()
+    learn(model, make_source(), steps=5)
+    images, _ = squares(90, seed=2, shifted=True)
+    adapter = make_adapter(name, model)
+    adapter.finish = lambda *_: None
+    run(adapter, stored(tmp_path, images), tmp_path)
+    first, (mean, _) = norms(model)[0], own_statistics(model, images)[0]
+    assert (first.running_mean - mean).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("kind", WITH_CLASSES)
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_adapting_to_other_light_helps(name: str, kind: str, tmp_path: Path) -> None:
+    model = make_model(kind)
+    num_classes = len(model.specs["shape"]["classes"])
+    learn(model, make_source(kind=kind), kind, steps=150)
+    images, numbers = squares(120, seed=3, shifted=True, num_classes=num_classes)
+    rows = stored(tmp_path, images)
+
+    def accuracy() -> float:
+        parts = stream(model, model.encoder, rows, CPU, 50, lambda outputs: outputs["shape"].argmax(1), None)
+        return float((torch.cat(parts).numpy() == numbers).mean())
+
+    before = accuracy()
+    history = run(make_adapter(name, model, kind), rows, tmp_path, epochs=6)
+    assert before < 0.7
+    assert accuracy() > 0.9
+    if history is not None:
+        assert np.isfinite(history["loss"]).all()
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_two_images_are_enough_and_one_is_not(name: str, tmp_path: Path) -> None:
+    model = make_model()
+    images, _ = squares(2, seed=0, shifted=True)
+    run(make_adapter(name, model), stored(tmp_path, images), tmp_path)
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+    with pytest.raises(UserError, match="needs two images of the target or more, but there are 1"):
+        make_adapter(name, model).finish(stored(tmp_path, images[:1]), CPU)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_what_an_adapter_leaves_is_the_same_each_time(name: str, tmp_path: Path) -> None:
+    images, _ = squares(40, seed=2, shifted=True)
+    states = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        model = make_model()
+        run(make_adapter(name, model), stored(folder, images), folder)
+        states.append(model.state_dict())
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_every_option_has_a_default_in_its_range_and_is_refused_outside(name: str) -> None:
+    adapter = ADAPTERS[name]
+    options = {p.name: p.default for p in inspect.signature(adapter).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    assert options
+    with_options(adapter, options, name)(make_model(), "shape", make_source())
+    for option in options:
+        hint = option_hints(adapter)[option]
+        assert get_origin(hint) is Annotated, f"{option} has no range"
+        (bounds,) = (item for item in get_args(hint) if isinstance(item, Range))
+        lowest = bounds.ge if bounds.gt is None else bounds.gt
+        assert lowest is not None
+        with pytest.raises(UserError, match=f"{name}.{option} is"):
+            with_options(adapter, {option: lowest - 1}, name)
+
+
+@pytest.mark.parametrize("name", [name for name, adapter in ADAPTERS.items() if adapter.needs_label])
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (None, "but no label is named: leave"),
+        ("colour", "but the model has not learnt 'colour': leave"),
+        ("size.px", "'size.px' is of the kind regression: name another label or leave"),
+    ],
+)
+def test_an_adapter_that_goes_by_classes_says_that_there_are_none(name: str, label: str | None, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        ADAPTERS[name](make_model(), label, make_source())
+    assert "params.yaml" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", [name for name, adapter in ADAPTERS.items() if not adapter.needs_label])
+def test_an_adapter_that_needs_no_label_does_without(name: str, tmp_path: Path) -> None:
+    model = MultiTask(make_model().encoder, {})
+    images, _ = squares(20, seed=0, shifted=True)
+    run(ADAPTERS[name](model, None), stored(tmp_path, images), tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name, adapter in ADAPTERS.items() if adapter.needs_source])
+def test_an_adapter_that_needs_the_source_says_that_there_is_none(name: str) -> None:
+    with pytest.raises(UserError, match=f"{name} needs labelled images of the source"):
+        ADAPTERS[name](make_model(), "shape", None)
+
+
+def test_adabn_leaves_every_weight_and_averages_over_equal_batches(tmp_path: Path) -> None:
+    model = make_model()
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    images, _ = squares(64, seed=2, shifted=True)
+    rows = stored(tmp_path, images)
+    run(make_adapter("adabn", model, batch_size=16), rows, tmp_path)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
+    first, (mean, _) = norms(model)[0], own_statistics(model, images)[0]
+    torch.testing.assert_close(first.running_mean, mean, rtol=1e-3, atol=1e-4)
+    assert int(first.num_batches_tracked) == 4
+    assert first.momentum == 0.1
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_an_encoder_without_batch_normalisation(name: str, tmp_path: Path) -> None:
+    model = make_model(encoder="small_vit")
+    if name == "adabn":
+        with pytest.raises(UserError, match="adabn needs batch normalisation, which the encoder 'small_vit' lacks"):
+            make_adapter(name, model)
+        return
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    images, _ = squares(8, seed=0)
+    make_adapter(name, model).finish(stored(tmp_path, images), CPU)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert not model.training
+
+
+def test_shot_leaves_the_heads_as_they_were_and_moves_the_encoder(tmp_path: Path) -> None:
+    model = make_model()
     before = copy.deepcopy(model)
-    source = {"images_BCHW": images(40), "shape": torch.arange(40) % 3}
-    history = ADAPTERS[name](model, images(shift=120), source, "shape", train)
-    assert {"epoch", "loss"} <= set(history.columns)
-    changed = predict(model, images(shift=120))["shape"] - predict(before, images(shift=120))["shape"]
-    assert changed.abs().max() > 1e-3
-    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
-    if len(history):
-        assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    images, _ = squares(40, seed=2, shifted=True)
+    run(make_adapter("shot_im", model), stored(tmp_path, images), tmp_path)
+    for (name, weight), old in zip(model.named_parameters(), before.parameters(), strict=True):
+        assert torch.equal(weight, old) == (not name.startswith("encoder.")), name
 
 
-def test_adabn_takes_the_statistics_of_the_target_and_leaves_every_weight() -> None:
-    model = MultiTask(from_config(CONFIG), SPECS)
-    weights = [p.clone() for p in model.parameters()]
-    target = images(64, shift=100)
-    ADAPTERS["adabn"](model, target, {}, "shape", train, batch_size=64)
-    first = next(module for module in model.modules() if isinstance(module, BatchNorm))
-    with torch.no_grad():
-        activations = model.encoder.backbone[0](model.encoder.normalise(target))
-    torch.testing.assert_close(first.running_mean, activations.mean((0, 2, 3)), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(first.running_var, activations.var((0, 2, 3)), atol=1e-3, rtol=1e-3)
-    assert all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))
-
-
-def test_adabn_refuses_an_encoder_without_batch_normalisation() -> None:
-    model = MultiTask(from_config({**CONFIG, "encoder": "vit_tiny_patch16_224", "size": 224}), SPECS)
-    with pytest.raises(UserError, match="no batch normalisation"):
-        ADAPTERS["adabn"](model, images(), {}, "shape", train)
-
-
-def test_shot_leaves_the_heads_as_they_were() -> None:
-    model = MultiTask(from_config(CONFIG), SPECS)
-    head = copy.deepcopy(model.head("shape").state_dict())
-    ADAPTERS["shot_im"](model, images(), {}, "shape", train)
-    assert all(torch.equal(head[name], value) for name, value in model.head("shape").state_dict().items())
+@pytest.mark.parametrize("kind", WITH_CLASSES)
+def test_shots_loss_is_the_entropy_of_each_less_that_of_the_mean(kind: str) -> None:
+    model = make_model(kind)
+    adapter = make_adapter("shot_im", model, kind, diversity=0.5).eval()
+    images = to_tensor(squares(9, seed=2)[0])
+    found = adapter(images)
+    p = model(model.encoder.normalise(images))["shape"].double().softmax(1)
+    certainty = -sum(p[i, c] * p[i, c].log() for i in range(len(p)) for c in range(p.shape[1])) / len(p)
+    variety = -sum(p[:, c].mean() * p[:, c].mean().log() for c in range(p.shape[1]))
+    assert found["entropy"].item() == pytest.approx(certainty.item(), rel=1e-5)
+    assert found["marginal_entropy"].item() == pytest.approx(variety.item(), rel=1e-5)
+    assert found["loss"].item() == pytest.approx((certainty - 0.5 * variety).item(), rel=1e-4)
 
 
 def test_entropy_runs_from_certain_to_uniform() -> None:
@@ -82,18 +244,73 @@ def test_entropy_runs_from_certain_to_uniform() -> None:
     assert values.tolist() == pytest.approx([0.0, math.log(3)], abs=1e-6)
 
 
-def test_class_confusion_is_the_papers_sum() -> None:
+def papers_confusion(outputs_BC: Tensor, temperature: float, stop: bool) -> Tensor:
+    """Equations 3 to 9 of the paper, image by image and class by class."""
+    num, classes = outputs_BC.shape
+    scaled = [[(outputs_BC[i, j] / temperature).exp() for j in range(classes)] for i in range(num)]
+    y = [[scaled[i][j] / sum(scaled[i]) for j in range(classes)] for i in range(num)]
+    certainty = [1 + (sum(y[i][j] * y[i][j].log() for j in range(classes))).exp() for i in range(num)]
+    if stop:
+        certainty = [value.detach() for value in certainty]
+    weight = [num * value / sum(certainty) for value in certainty]
+    confusion = [
+        [sum(y[i][j] * weight[i] * y[i][k] for i in range(num)) for k in range(classes)] for j in range(classes)
+    ]
+    shares = [[confusion[j][k] / sum(confusion[j]) for k in range(classes)] for j in range(classes)]
+    return sum(shares[j][k] for j in range(classes) for k in range(classes) if j != k) / classes
+
+
+def test_class_confusion_is_the_papers_and_its_weights_pass_no_gradient() -> None:
     torch.manual_seed(0)
-    outputs, temperature = torch.randn(7, 4), 2.5
-    p = (outputs / temperature).softmax(1).double()
-    weight = 1 + torch.exp((p * p.log()).sum(1))
-    weight = 7 * weight / weight.sum()
-    confusion = torch.zeros(4, 4, dtype=torch.float64)
-    for j in range(4):
-        for k in range(4):
-            confusion[j, k] = sum(weight[i] * p[i, j] * p[i, k] for i in range(7))
-    confusion /= confusion.sum(1, keepdim=True)
-    expected = sum(confusion[j, k] for j in range(4) for k in range(4) if j != k) / 4
-    assert class_confusion(outputs, temperature).item() == pytest.approx(expected.item(), rel=1e-5)
-    certain = torch.eye(4).repeat(3, 1) * 1000
-    assert class_confusion(certain, temperature).item() == pytest.approx(0, abs=1e-6)
+    outputs, temperature = (3 * torch.randn(7, 4)).double().requires_grad_(), 2.5
+    found = class_confusion((outputs / temperature).softmax(1))
+    expected = papers_confusion(outputs, temperature, stop=True)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-9)
+    (gradient,) = torch.autograd.grad(found, outputs)
+    (theirs,) = torch.autograd.grad(expected, outputs)
+    (flowing,) = torch.autograd.grad(papers_confusion(outputs, temperature, stop=False), outputs)
+    torch.testing.assert_close(gradient, theirs)
+    assert (theirs - flowing).abs().max() > 1e-3 * theirs.abs().max()
+
+
+def test_certain_predictions_are_not_confused_and_classes_without_images_are_no_nan() -> None:
+    certain = torch.eye(4).repeat(3, 1)
+    assert class_confusion(certain).item() == pytest.approx(0, abs=1e-6)
+    absent = certain[certain[:, 0] == 0].clone().requires_grad_()
+    class_confusion(absent).backward()
+    assert class_confusion(absent).item() == pytest.approx(0, abs=1e-6)
+    assert absent.grad is not None
+    assert absent.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", WITH_CLASSES)
+def test_mccs_loss_is_the_labels_on_the_source_and_confusion_on_the_target(kind: str) -> None:
+    model = make_model(kind)
+    adapter = make_adapter("mcc", model, kind, temperature=2.0, weight=0.7).eval()
+    images = to_tensor(squares(9, seed=2)[0])
+    torch.manual_seed(5)
+    found = adapter(images)
+    torch.manual_seed(5)
+    assert adapter.source is not None
+    source = adapter.source.take(torch.randint(96, (9,)))
+    supervised = -model(model.encoder.normalise(source["images_BCHW"]))["shape"].log_softmax(1)
+    expected = supervised[torch.arange(9), source["labels"]].mean()
+    outputs = model(model.encoder.normalise(images))["shape"]
+    confusion = papers_confusion(outputs, 2.0, stop=True)
+    assert found["source_loss"].item() == pytest.approx(expected.item(), rel=1e-4)
+    assert found["confusion"].item() == pytest.approx(confusion.item(), rel=1e-4)
+    assert found["loss"].item() == pytest.approx((expected + 0.7 * confusion).item(), rel=1e-4)
+
+
+def test_mcc_normalises_each_domain_by_its_own_batch_and_does_not_see_labels_that_are_missing() -> None:
+    model = make_model()
+    source = make_source()
+    labels = source.columns["labels"]
+    assert isinstance(labels, Tensor)
+    labels[:] = -100
+    adapter = ADAPTERS["mcc"](model, "shape", source).train()
+    seen: list[Tensor] = []
+    norms(model)[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    found = adapter(to_tensor(squares(12, seed=2, shifted=True)[0]))
+    assert found["source_loss"].item() == 0
+    assert [len(x) for x in seen] == [12, 12]

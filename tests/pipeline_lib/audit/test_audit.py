@@ -1,32 +1,39 @@
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline_lib.audit import duplicates
 from pipeline_lib.audit.audit import audit, flat
 from pipeline_lib.audit.findings import find, refuse_blocking
 from pipeline_lib.audit.labels import skew, suspected_errors
-from pipeline_lib.audit.pixels import pixel_components, pixels
 from pipeline_lib.core.errors import UserError
-from pipeline_lib.data.dataset import Dataset
-from tests.pipeline_lib.sets import dataset, squares
+from pipeline_lib.data.ingest import ingest
+from pipeline_lib.data.roles import Role, read_roles
+from pipeline_lib.data.samples import Reading, Sample
+from pipeline_lib.labels import KINDS
+from pipeline_lib.stats.components import pixel_components
+from tests.pipeline_lib.audit.roles import role, squares
 
 SETTINGS: dict[str, Any] = {"sample": 50, "permutations": 20, "seed": 0}
 NOTHING = dict.fromkeys(("domain_auc", "duplicates_across", "label_errors", "imbalance"))
 
 
 @pytest.fixture(scope="module")
-def source() -> Dataset:
+def source() -> Role:
     images, places = squares(120)
-    return dataset(images, {"place": places, "size": [1.0] * 120}, {"place": "multiclass", "size": "regression"})
+    kinds = {"place": "multiclass", "size": "regression"}
+    return role("source", {"a": images}, {"place": places, "size": np.ones(120)}, kinds)
 
 
 @pytest.fixture(scope="module")
-def target() -> Dataset:
+def target() -> Role:
     images, places = squares(60, seed=1)
-    return dataset(255 - images, {"place": places})
+    return role("target", {"t": 255 - images}, {"place": places})
 
 
 def sentences(result: dict[str, Any], level: str, refuse: dict[str, Any] = NOTHING) -> str:
@@ -46,8 +53,8 @@ def test_flipped_labels_are_suspected_and_corrected() -> None:
     given = np.array(places, dtype=object)
     flipped = np.arange(0, 300, 20)
     given[flipped] = ["at 0" if name != "at 0" else "at 1" for name in given[flipped]]
-    (features,) = pixel_components([dataset(images).images], 0)
-    found = suspected_errors(features, given, 0)
+    (features,) = pixel_components([images[..., None]], 0)
+    found = suspected_errors(features, given, np.arange(len(given)), 0)
     assert not set(found["suspected"]) - set(flipped) and len(found["suspected"]) >= 0.9 * len(flipped)
     assert [str(name) for name in found["suggested"]] == [places[row] for row in found["suspected"]]
     assert len(found["judged"]) == 300
@@ -57,14 +64,16 @@ def test_nulls_and_rare_classes_are_not_judged() -> None:
     images, places = squares(100)
     given = np.array(places, dtype=object)
     given[:10], given[10], given[11:15] = None, "alone", float("nan")
-    (features,) = pixel_components([dataset(images).images], 0)
-    found = suspected_errors(features, given, 0)
+    (features,) = pixel_components([images[..., None]], 0)
+    found = suspected_errors(features, given, np.arange(len(given)), 0)
     assert set(found["judged"]) == set(range(15, 100)) and not set(found["suspected"]) - set(found["judged"])
 
 
 @pytest.mark.parametrize("given", [[None] * 20, ["a"] * 20, ["a"] * 16 + ["b"] * 4, [str(i) for i in range(20)]])
 def test_labels_that_cannot_be_judged_are_not_suspected(given: list[Any]) -> None:
-    found = suspected_errors(np.random.default_rng(0).normal(size=(20, 3)), np.array(given, dtype=object), 0)
+    found = suspected_errors(
+        np.random.default_rng(0).normal(size=(20, 3)), np.array(given, dtype=object), np.arange(20), 0
+    )
     assert {name: len(values) for name, values in found.items()} == {"judged": 0, "suspected": 0, "suggested": 0}
 
 
@@ -78,28 +87,11 @@ def test_duplicates_are_equal_pixels_that_are_not_blank() -> None:
     assert duplicates.across(found, found) == [(1, 1), (1, 2), (3, 3)]
 
 
-def test_pixels_are_averaged_down_to_32_px() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
-    small = pixels(images).reshape(2, 32, 32, 3)
-    np.testing.assert_allclose(small, images.reshape(2, 32, 2, 32, 2, 3).mean(axis=(2, 4)) / 255, atol=0.51 / 255)
-    assert pixels(images[:, :33, :33, :1]).shape == (2, 17 * 17)
-    assert (pixels(images[:, :32, :32]).reshape(2, 32, 32, 3) == images[:, :32, :32].astype(np.float32) / 255).all()
-
-
-def test_components_keep_distances_and_are_the_same_every_time(source: Dataset, target: Dataset) -> None:
-    one, two = pixel_components([source.images, target.images], 0, num_components=144)
-    flat_images = pixels(source.images)
-    expected = np.linalg.norm(flat_images[:5, None] - flat_images[None, 5:10], axis=2)
-    np.testing.assert_allclose(np.linalg.norm(one[:5, None] - one[None, 5:10], axis=2), expected, rtol=1e-3)
-    again = pixel_components([source.images, target.images], 0, num_components=144)
-    assert (one == again[0]).all() and (two == again[1]).all()
-
-
-def test_the_audit_sees_shift_only_where_there_is_one(source: Dataset, target: Dataset) -> None:
+def test_the_audit_sees_shift_only_where_there_is_one(source: Role, target: Role) -> None:
     shifted = audit(source, target, **SETTINGS)
     assert shifted["shift"]["domain_auc"] > 0.99 and shifted["shift"]["mmd_p_value"] < 0.05
     images, _ = squares(60, seed=1)
-    same = audit(source, dataset(images), **SETTINGS)
+    same = audit(source, role("target", {"t": images}), **SETTINGS)
     assert abs(same["shift"]["domain_auc"] - 0.5) < 0.15
     assert same["shift"]["frechet_distance"] < shifted["shift"]["frechet_distance"] / 10
     assert "area under the curve" in sentences(shifted, "warning")
@@ -112,16 +104,16 @@ def test_the_audit_counts_duplicates_within_across_and_between_splits() -> None:
     images[1], images[25] = images[0], images[3]
     other, _ = squares(40, seed=1)
     other[7], other[8] = images[5], images[5]
-    result = audit(dataset(images, split=split), dataset(other), **SETTINGS)
-    assert result["duplicates_across"] == {"count": 2, "examples": [["0000005", "0000007"], ["0000005", "0000008"]]}
+    result = audit(role("source", {"a": images}, split=split), role("target", {"t": other}), **SETTINGS)
+    assert result["duplicates_across"] == {"count": 2, "examples": [["a/5", "t/7"], ["a/5", "t/8"]]}
     assert result["sets"]["source"]["duplicates_within"] == 2
     assert result["sets"]["source"]["duplicates_across_splits"] == 1
     assert "2 images of the target are also in the source" in sentences(result, "warning")
     assert "1 image of the source is in the test split and" in sentences(result, "warning")
 
 
-def test_labels_are_described_and_the_target_may_have_none(source: Dataset) -> None:
-    result = audit(source, dataset(squares(30, seed=2)[0]), **SETTINGS)
+def test_labels_are_described_and_the_target_may_have_none(source: Role) -> None:
+    result = audit(source, role("target", {"t": squares(30, seed=2)[0]}), **SETTINGS)
     described = result["sets"]["source"]
     assert described["labels"]["place"]["imbalance"] >= 1 and described["labels"]["place"]["effective_classes"] <= 3
     assert described["labels"]["size"]["mean"] == 1 and "imbalance" not in described["labels"]["size"]
@@ -132,8 +124,8 @@ def test_labels_are_described_and_the_target_may_have_none(source: Dataset) -> N
 
 def test_findings_name_what_is_odd_about_the_labels() -> None:
     images, places = squares(60)
-    source = dataset(images, {"place": ["at 0"] * 57 + ["at 1"] * 2 + [None], "one": ["x"] * 60})
-    target = dataset(squares(30, seed=2)[0], {"place": ["new", *places[:29]]})
+    source = role("source", {"a": images}, {"place": ["at 0"] * 57 + ["at 1"] * 2 + [None], "one": ["x"] * 60})
+    target = role("target", {"t": squares(30, seed=2)[0]}, {"place": ["new", *places[:29]]})
     result = audit(source, target, **SETTINGS)
     warned = sentences(result, "warning")
     assert "the largest class 'at 0' of the label 'place' has 28.5 times" in warned
@@ -148,19 +140,19 @@ def test_a_limit_turns_a_finding_into_an_error_that_names_the_knob(knob: str) ->
     given = ["at 0" if row % 9 == 0 else name for row, name in enumerate(places)]
     other = 255 - squares(50, seed=1)[0]
     other[0] = images[0]
-    result = audit(dataset(images, {"place": given}), dataset(other), **SETTINGS)
+    result = audit(role("source", {"a": images}, {"place": given}), role("target", {"t": other}), **SETTINGS)
     values = {**result["shift"], "duplicates_across": 1, "label_errors": flat(result)["source_label_errors_place"],
               "imbalance": flat(result)["source_imbalance_place"]}  # fmt: skip
     refuse_blocking(find(result, {**NOTHING, knob: values[knob]}))
     limit = 0 if knob == "duplicates_across" else values[knob] * 0.99
-    with pytest.raises(UserError, match=rf"above audit\.refuse\.{knob} = .* in params\.yaml"):
+    with pytest.raises(UserError, match=rf"above audit\.refuse\.{knob} = .*: mend"):
         refuse_blocking(find(result, {**NOTHING, knob: limit}))
 
 
-def test_the_targets_labels_neither_block_nor_reach_the_metrics(source: Dataset) -> None:
+def test_the_targets_labels_neither_block_nor_reach_the_metrics(source: Role) -> None:
     images, places = squares(60, seed=1)
     results = [
-        audit(source, dataset(images, {"place": names}), **SETTINGS)
+        audit(source, role("target", {"t": images}, {"place": names}), **SETTINGS)
         for names in (places, ["at 0"] * 50 + places[50:], [None] * 60)
     ]
     assert flat(results[0]) == flat(results[1]) == flat(results[2])
@@ -170,11 +162,134 @@ def test_the_targets_labels_neither_block_nor_reach_the_metrics(source: Dataset)
 
 
 def test_two_images_and_blank_ones_are_enough_to_say_so() -> None:
-    blank = dataset(np.zeros((3, 8, 8), np.uint8), {"kind": ["a", "b", None]})
-    one = dataset(np.full((1, 8, 8), 9, np.uint8))
+    blank = role("source", {"a": np.zeros((3, 8, 8), np.uint8)}, {"kind": ["a", "b", None]})
+    one = role("target", {"t": np.full((1, 8, 8), 9, np.uint8)})
     result = audit(blank, one, **SETTINGS)
     assert result["sets"]["source"]["blank"] == 3 and result["duplicates_across"]["count"] == 0
     assert "too few images" in sentences(result, "warning") and "3 images of the source are blank" in sentences(
         result, "warning"
     )
     assert all(value is None or isinstance(value, (int, float)) for value in flat(result).values())
+
+
+def test_datasets_of_a_role_are_counted_by_themselves() -> None:
+    images, places = squares(50)
+    labels = {"place": [*places[:30], *[None] * 20]}
+    split = ["train"] * 20 + ["test"] * 20 + ["train"] * 10
+    source = role("source", {"a": images[:30], "b": images[30:]}, labels, split=split)
+    described = audit(source, role("target", {"t": squares(20, seed=1)[0]}), **SETTINGS)["sets"]["source"]
+    assert described["num_images"] == 50
+    assert described["labels"]["place"]["num_missing"] == 20
+    assert described["datasets"]["a"] == {
+        "num_images": 30, "train": 20, "test": 10, "quarantined": 0, "blank": 0, "labelled": {"place": 30},
+    }  # fmt: skip
+    assert described["datasets"]["b"]["test"] == 10 and described["datasets"]["b"]["labelled"] == {"place": 0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("multiclass", ["a", "b", None, "a"]),
+        ("binary", ["no", "yes", "yes", None]),
+        ("ordinal", ["1", "2", "3", "10"]),
+        ("multilabel", ["a;b", "a", ";", None]),
+        ("multilabel", [";", ";", ";", ";"]),
+        ("regression", [1.0, np.nan, 2.0, 3.0]),
+        ("regression", [np.nan] * 4),
+        ("multiclass", [None] * 4),
+    ],
+)
+@pytest.mark.parametrize("repeats", [1, 10])
+def test_labels_of_every_kind_are_described(kind: str, values: list[Any], repeats: int) -> None:
+    def labelled(name: str, seed: int) -> Role:
+        return role(name, {name: squares(4 * repeats, seed=seed)[0]}, {"it": values * repeats}, {"it": kind})
+
+    result = audit(labelled("source", 0), labelled("target", 1), **SETTINGS)
+    assert result["sets"]["source"]["labels"]["it"]["kind"] == kind
+    assert set(result["sets"]["source"]["label_errors"]) == ({"it"} if KINDS[kind].has_classes else set())
+    assert all(isinstance(finding["sentence"], str) for finding in find(result, NOTHING))
+    assert all(value is None or isinstance(value, (int, float)) for value in flat(result).values())
+
+
+def test_tags_are_counted_as_tags() -> None:
+    tags = ["common"] * 50 + ["common;rare"] * 2 + [";"] * 8
+    source = role("source", {"a": squares(60)[0]}, {"what": tags}, {"what": "multilabel"})
+    result = audit(source, role("target", {"t": squares(20, seed=1)[0]}), **SETTINGS)
+    assert "the most frequent tag 'common' of the label 'what' has 26 times" in sentences(result, "warning")
+
+
+def test_a_label_that_no_dataset_of_a_role_has_is_not_described() -> None:
+    images, places = squares(30)
+    target = role("target", {"t": squares(20, seed=1)[0]}, {"place": [None] * 20})
+    target.cards["t"]["labels"].clear()
+    result = audit(role("source", {"a": images}, {"place": places}), target, **SETTINGS)
+    assert result["sets"]["target"]["labels"] == {}
+    assert "the target has no labels, so what carries over" in sentences(result, "warning")
+    assert "lacks classes" not in sentences(result, "warning")
+
+
+def test_labels_that_a_group_shares_are_not_judged_by_the_group() -> None:
+    """Neighbours of an image's own group confirm any label that was given to all of it."""
+    images, places = squares(200)
+    groups = np.arange(200) // 4
+    images = images[groups * 4] + np.random.default_rng(0).integers(0, 3, images.shape, np.uint8)
+    given = np.array(places, dtype=object)[groups * 4]
+    wrong = np.isin(groups, [3, 17, 30])
+    given[wrong] = ["at 0" if name != "at 0" else "at 1" for name in given[wrong]]
+    (features,) = pixel_components([images[..., None]], 0)
+    caught = [
+        wrong[suspected_errors(features, given, keys, 0)["suspected"]].sum()
+        for keys in (groups.astype(str), np.arange(200))
+    ]
+    assert caught[0] > 0 and caught[1] == 0
+
+
+def test_many_images_and_classes_are_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline_lib.audit.labels.MOST_IMAGES", 100)
+    monkeypatch.setattr("pipeline_lib.audit.labels.MOST_CLASSES", 2)
+    images, places = squares(300)
+    (features,) = pixel_components([images[..., None]], 0)
+    found = suspected_errors(features, np.array(places, dtype=object), np.arange(300), 0)
+    assert 50 < len(found["judged"]) < 100
+    assert len({places[row] for row in found["judged"]}) == 2
+
+
+def test_images_that_both_roles_have_are_said() -> None:
+    images, _ = squares(40)
+    split = ["train"] * 20 + ["test"] * 20
+    hashes = [f"hash {row}" for row in range(40)]
+    roles = [role(name, {name: images}, split=split, keys=hashes) for name in ("source", "target")]
+    both = audit(roles[0], roles[1], **SETTINGS)
+    assert both["same_images"] and both["shared"] == 20
+    assert both["shift"]["domain_auc"] == pytest.approx(0.5, abs=0.01)
+    assert "source and target are the same images" in sentences(both, "warning")
+    groups = [f"patient {row // 4}" for row in range(40)]
+    source = role("source", {"a": images}, split=split, keys=groups)
+    target = role("target", {"t": squares(40, seed=1)[0]}, split=split, keys=groups)
+    by_group = audit(source, target, **SETTINGS)
+    assert by_group["shared"] == flat(by_group)["shared"] == 20 and not by_group["same_images"]
+    assert "20 test images of the target are also in the source" in sentences(by_group, "warning")
+
+
+def test_images_that_another_dataset_made_test_images_are_counted() -> None:
+    source = replace(role("source", {"a": squares(20)[0]}), moved=3)
+    result = audit(source, role("target", {"t": squares(20, seed=1)[0]}), **SETTINGS)
+    assert flat(result)["source_moved"] == 3 and flat(result)["target_moved"] == 0
+    assert "3 training images of the source became test images, because their group" in sentences(result, "info")
+
+
+def test_roles_of_ingested_datasets_are_audited(tmp_path: Path) -> None:
+    images, places = squares(40)
+    for name, rows in (("a", slice(0, 20)), ("b", slice(20, 40)), ("t", slice(10, 30))):
+        samples = [
+            Sample(f"{row}.png", lambda image=image: Image.fromarray(image), {"place": place})
+            for row, (image, place) in enumerate(zip(images[rows], places[rows], strict=True))
+        ]
+        ingest(
+            Reading(samples, ("place",)), {"place": "multiclass"}, tmp_path / name, size=12, channels=1, content=12,
+            background=0, invert=False, max_broken=0, test_fraction=0.5, limit=None, seed=0,
+        )  # fmt: skip
+    result = audit(*read_roles(tmp_path, ["a", "b"], ["t"], ["place"]), **SETTINGS)
+    assert result["duplicates_across"]["count"] == 20
+    assert result["shared"] == result["sets"]["target"]["datasets"]["t"]["test"]
+    assert set(result["sets"]["source"]["datasets"]) == {"a", "b"}

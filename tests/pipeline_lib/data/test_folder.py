@@ -1,4 +1,5 @@
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -53,6 +54,37 @@ def test_a_folder_without_images_is_refused(tmp_path: Path, make: bool) -> None:
         read(tmp_path / "x")
 
 
+@pytest.mark.parametrize("path", ["", ".", "./"])
+def test_the_project_itself_is_no_folder_of_images(path: str) -> None:
+    with pytest.raises(UserError, match="path is empty, or the project itself"):
+        read(Path(path))
+
+
+def test_what_is_not_read_is_counted_and_said(images: Path) -> None:
+    for name in ("d.HEIC", "sub/e.heic", "f.jfif", "README", "labels.csv", ".hidden.heic", ".git/g.heic", "sub/.h"):
+        (images / name).parent.mkdir(exist_ok=True)
+        (images / name).touch()
+    (images / "more").symlink_to(images / "sub")
+    (images / "more.png").symlink_to(images / "sub")
+    reading = read(images, "file,kind\n", "kind")
+    assert [sample.path for sample in reading.samples] == ["a.PNG", "b.png", "sub/c.jpeg"]
+    assert reading.passed_over == {".heic": 2, ".jfif": 1, "linked folder": 2, "no suffix": 1}
+    assert reading.notes == (
+        f"{images} also holds 2 x .heic, 2 x linked folder, 1 x .jfif, 1 x no suffix, which are passed over",
+    )
+    for file in ("a.PNG", "b.png", "sub/c.jpeg"):
+        (images / file).unlink()
+    with pytest.raises(UserError, match=r"holds no image, but 2 x .heic, 2 x linked folder, 1 x \.csv, .*: put files"):
+        read(images)
+
+
+def test_many_suffixes_are_not_all_named(images: Path) -> None:
+    for number in range(30):
+        (images / f"x.{number:02d}").touch()
+    reading = read(images)
+    assert len(reading.passed_over) == 30 and reading.notes[0].count(" x .") == 6
+
+
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     put(tmp_path / "a.png")
     with pytest.raises(UserError, match="is not a folder"):
@@ -88,11 +120,24 @@ def test_parquet_nulls_are_none_and_split_and_group_are_read(images: Path) -> No
     }
 
 
+def test_blanks_around_splits_and_groups_are_left_out(images: Path) -> None:
+    reading = read(images, "file,kind,split,group\na.PNG, ,test ,  \nb.png,x , ,p\nsub/c.jpeg,x,train,p\n", "kind")
+    assert [(s.labels["kind"], s.split, s.group) for s in reading.samples] == [
+        (None, "test", None), ("x ", None, "p"), ("x", "train", "p"),
+    ]  # fmt: skip
+
+
+def test_a_column_that_a_table_lacks_is_not_labelled(images: Path) -> None:
+    reading = read(images, "file,knd,size,split\na.PNG,1,2,test\n", "kind", "size")
+    assert reading.labels == ("size",) and reading.others == ("knd",)
+    assert [dict(sample.labels) for sample in reading.samples] == [{"size": "2"}, {"size": None}, {"size": None}]
+    assert reading.samples[0].split == "test"
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("file,knd\na.PNG,1\n", "no column 'kind'; did you mean 'knd'.*file, knd"),
-        ("name,kind\na.PNG,1\n", "no column 'file'"),
+        ("fil,kind\na.PNG,1\n", "no column 'file'; did you mean 'fil'"),
         ("file,kind\na.PNG,1\n./a.PNG,2\n", "'a.PNG' twice"),
         ("file,kind\nz.png,1\ny.png,1\n", "'y.png' and 1 more, which are not images"),
         ("file,kind\n,1\n", "a row without a file"),
@@ -140,6 +185,29 @@ def test_links_are_followed_within_the_folder_only(images: Path) -> None:
         samples["out.png"].load()
     with pytest.raises(BrokenImageError, match="cannot be read"):
         samples["dangling.png"].load()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such files")
+@pytest.mark.timeout(20)
+def test_what_is_no_regular_file_is_broken_and_not_opened(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(images / "pipe.png")
+    monkeypatch.chdir(images)  # a socket's path may not be long
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket.png")
+    (images / "round.png").symlink_to("round.png")
+    (images / "circle.png").symlink_to("circle2.png")
+    (images / "circle2.png").symlink_to("circle.png")
+    (images / "device.png").symlink_to("/dev/zero")
+    samples = {sample.path: sample for sample in read(images).samples}
+    reasons = {}
+    for name in samples.keys() - {"a.PNG", "b.png", "sub/c.jpeg"}:
+        with pytest.raises(BrokenImageError) as caught:
+            samples[name].load()
+        reasons[name] = str(caught.value)
+    assert reasons.pop("device.png") == "a link out of the folder"
+    assert reasons.pop("pipe.png") == reasons.pop("socket.png") == "not a regular file"
+    assert set(reasons) == {"round.png", "circle.png", "circle2.png"}
+    assert all("cannot be read" in reason for reason in reasons.values())
 
 
 def test_the_folder_itself_may_be_a_link(images: Path, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_imagenet_weights_agree_with_the_network_they_come_from(lite0: Path) -> 
 
 def test_weights_ported_from_tensorflow_want_the_network_that_pads_alike(lite0: Path) -> None:
     encoder = Encoder("efficientnet_lite0", 3, 64, [0.5] * 3, [0.5] * 3)
-    with pytest.raises(UserError, match=r"set pretrain.encoder to tf_efficientnet_lite0"):
+    with pytest.raises(UserError, match=r"set encoder to tf_efficientnet_lite0"):
         load_pretrained(encoder, str(lite0))
 
 

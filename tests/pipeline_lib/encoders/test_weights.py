@@ -5,16 +5,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from timm.models._manipulate import adapt_input_conv
 from torch import Tensor, nn
 
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.encoders.backbone import build_backbone
 from pipeline_lib.encoders.encoder import from_config, save_model
-from pipeline_lib.encoders.weights import adapt_channels, load_pretrained, stem_of
+from pipeline_lib.encoders.weights import load_pretrained, load_state, stem_of
 from tests.pipeline_lib.encoders.toy import encoder_for, trained_resnet
-
-PLACE = "pretrain.weights in params.yaml"
 
 
 def features_of(model: nn.Module, x: Tensor) -> Tensor:
@@ -97,10 +94,35 @@ def test_the_stem_of_a_file_is_read_from_its_first_convolution(tmp_path: Path) -
         assert stem_of(str(tmp_path / "a.safetensors")) == stem
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
-def test_channels_are_adapted_as_timm_does(channels: int) -> None:
-    weight = torch.randn(8, 3, 5, 5)
-    torch.testing.assert_close(adapt_channels(weight, channels), adapt_input_conv(channels, weight))
+@pytest.mark.parametrize("given", [1, 3, 4])
+@pytest.mark.parametrize("wanted", [1, 2, 3, 7])
+def test_the_first_convolution_keeps_its_sum_over_the_channels(given: int, wanted: int) -> None:
+    backbone = build_backbone("small_cnn", wanted, 28)
+    state = build_backbone("small_cnn", given, 28).state_dict()
+    load_state(backbone, {key: value.clone() for key, value in state.items()}, "a", "small_cnn")
+    first = backbone.state_dict()["0.weight"]
+    assert first.shape == (16, wanted, 3, 3)
+    if wanted == 1 or wanted % given == 0:
+        torch.testing.assert_close(first.sum(dim=1), state["0.weight"].sum(dim=1))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("key", ["layer1.0.conv1.weight", "bn1.running_var"])
+def test_weights_that_are_not_finite_are_refused_and_none_is_loaded(key: str, value: float, tmp_path: Path) -> None:
+    state = {name: tensor.clone() for name, tensor in trained_resnet().state_dict().items()}
+    state[key].view(-1)[3] = value
+    save_file(state, tmp_path / "a.safetensors")
+    encoder = encoder_for("resnet10t")
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    with pytest.raises(UserError, match=rf"holds values that are not finite, 1 broken \({key}\): name the weights of"):
+        load_pretrained(encoder, str(tmp_path / "a.safetensors"))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
+    assert not encoder.pretrained
+    # The classifier is left out, whatever it holds.
+    state[key].view(-1)[3] = 1
+    state["fc.weight"].fill_(value)
+    save_file(state, tmp_path / "a.safetensors")
+    load_pretrained(encoder, str(tmp_path / "a.safetensors"))
 
 
 @pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224", "convnext_atto"])
@@ -147,11 +169,11 @@ def test_weights_that_do_not_fit_are_listed(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         load_pretrained(encoder, str(tmp_path / "a.safetensors"))
     message = str(caught.value)
-    assert PLACE in message
+    assert message.startswith(f"weights_path is '{tmp_path / 'a.safetensors'}', which does not fit resnet10t: ")
     assert "4 missing (layer1.0.bn1.weight, layer1.0.bn1.bias, layer2.0.bn1.weight and 1 more)" in message
     assert "1 unexpected (layer9.weight)" in message
     assert "1 of another shape (layer1.0.conv1.weight 3x2x1x1, not 64x64x3x3)" in message
-    assert "pretrain.allow_partial: true" in message
+    assert "or set allow_partial to true to load the" in message
     assert "fc." not in message
     assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
 
@@ -173,5 +195,5 @@ def test_partial_still_refuses_what_fits_nowhere(tmp_path: Path) -> None:
 def test_a_folder_of_another_encoder_is_refused(tmp_path: Path) -> None:
     given = encoder_for("small_cnn")
     save_model(tmp_path, given, given.config())
-    with pytest.raises(UserError, match=r"holds small_cnn: set pretrain.encoder to that, not to resnet10t"):
+    with pytest.raises(UserError, match=r"holds 'small_cnn': set encoder to that, not to resnet10t"):
         load_pretrained(encoder_for("resnet10t"), str(tmp_path))

@@ -1,125 +1,157 @@
+"""The model with a head per label, its training and its table of predictions."""
+
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.metrics import log_loss
-from torch.nn import functional as F
+from torch import Tensor
 
-from pipeline_lib.core.errors import UserError
-from pipeline_lib.data.dataset import Dataset
+from pipeline_lib.data.rows import Images, Rows
 from pipeline_lib.encoders.encoder import from_config, save_model
-from pipeline_lib.heads.labels import MISSING, decode, encode, label_specs
-from pipeline_lib.heads.model import HeadsLearner, MultiTask, label_loss, load_multi_task, predict
+from pipeline_lib.heads.learner import HeadsLearner, label_columns
+from pipeline_lib.heads.model import MultiTask, load_multi_task
 from pipeline_lib.heads.predictions import prediction_table
+from pipeline_lib.labels import KINDS
+from pipeline_lib.labels.kind import Spec
+from tests.pipeline_lib.labels.examples import spec_of, values_of
 
-KINDS = {"shape.name": "multiclass", "filled": "binary", "area": "regression"}
 CONFIG = {"encoder": "small_cnn", "channels": 1, "size": 16, "mean": [0.4], "std": [0.3]}
-SPECS = {
-    "shape.name": {"kind": "multiclass", "classes": ["a", "b", "10"]},
-    "filled": {"kind": "binary", "classes": ["0", "1"]},
-    "area": {"kind": "regression", "mean": 2.0, "std": 0.5},
-}
+# One label of every kind, under names that torch, Python or JSON might stumble over.
+NAMES = dict(zip(("shape.name", "shape_dot_name", "self", "images_BCHW", "x" * 300), KINDS, strict=True))
+CPU = torch.device("cpu")
 
 
-def dataset(shape: list[str | None], filled: list[str | None], area: list[float]) -> Dataset:
-    table = pd.DataFrame(
-        {
-            "label.shape.name": pd.array(shape, dtype="string"),
-            "label.filled": pd.array(filled, dtype="string"),
-            "label.area": area,
-        }
-    )
-    classes = {"shape.name": ["a", "b", "10"], "filled": ["0", "1"]}
-    card = {"labels": {name: {"classes": classes.get(name)} for name in KINDS}}
-    return Dataset(np.zeros((len(table), 16, 16, 1), np.uint8), table, card)
+def all_specs() -> dict[str, Spec]:
+    return {name: spec_of(kind, values_of(kind)) for name, kind in NAMES.items()}
 
 
-def model(seed: int = 0) -> MultiTask:
-    return MultiTask(from_config(CONFIG, seed), SPECS)
+def make_model(specs: dict[str, Spec] | None = None, seed: int = 0) -> MultiTask:
+    return MultiTask(from_config(CONFIG, seed), all_specs() if specs is None else specs)
 
 
-def test_specs_describe_the_training_rows_only() -> None:
-    data = dataset(["a", "10", None, "b"], ["0", "1", "1", None], [1.0, 3.0, np.nan, 100.0])
-    specs = label_specs(data, KINDS, np.array([0, 1, 2]))
-    assert specs["shape.name"] == {"kind": "multiclass", "classes": ["a", "10"]}
-    assert specs["area"] == {"kind": "regression", "mean": 2.0, "std": 1.0}
+def make_learner(model: MultiTask, frozen: bool = False) -> HeadsLearner:
+    return HeadsLearner(model, lambda images: [model.encoder.normalise(images)], frozen).train()
 
 
-@pytest.mark.parametrize(
-    ("shape", "message"),
-    [(["a", "a", "a"], "'shape.name' has 1 classes"), ([None, None, None], "'shape.name' has no value")],
-)
-def test_a_label_without_two_classes_is_refused(shape: list[str | None], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        label_specs(dataset(shape, ["0", "1", "0"], [1.0, 2.0, 3.0]), KINDS, np.arange(3))
+def make_images(num: int) -> Tensor:
+    return torch.randint(0, 256, (num, 1, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def test_a_binary_label_with_three_classes_is_refused() -> None:
-    data = dataset(["a", "b", "10"], ["0", "1", "0"], [1.0, 2.0, 3.0])
-    with pytest.raises(UserError, match="a binary label needs two"):
-        label_specs(data, {"shape.name": "binary"}, np.arange(3))
+def make_rows(folder: Path, num: int) -> Rows:
+    images = make_images(num).permute(0, 2, 3, 1).numpy()
+    # In the file the images come in the opposite order.
+    np.save(folder / "images.npy", np.ascontiguousarray(images[::-1]))
+    return Rows(Images(folder / "images.npy"), np.arange(num)[::-1].copy())
 
 
-def test_labels_survive_encoding_and_decoding() -> None:
-    values = pd.array(["10", None, "a", "unheard of"], dtype="string")
-    numbers = encode(values, SPECS["shape.name"])
-    assert numbers.tolist() == [2, MISSING, 0, MISSING]
-    back = decode(F.one_hot(numbers.clamp(min=0), 3).float(), SPECS["shape.name"])
-    assert back["predicted_class"].iloc[0] == "10"
-    area = encode([1.0, np.nan, 2.5], SPECS["area"])
-    assert area.isnan().tolist() == [False, True, False]
-    np.testing.assert_allclose(decode(area[:, None], SPECS["area"])["predicted_value"], [1.0, np.nan, 2.5], atol=1e-6)
+def make_columns(num: int, missing: float = 0.3) -> dict[str, Tensor]:
+    return label_columns(all_specs(), {name: values_of(kind, num, missing=missing) for name, kind in NAMES.items()})
 
 
-def test_the_loss_of_known_labels_is_scikit_learns() -> None:
-    torch.manual_seed(0)
-    outputs, classes = torch.randn(6, 3), torch.tensor([0, 1, MISSING, 2, MISSING, 1])
-    known = classes != MISSING
-    expected = log_loss(classes[known], outputs[known].double().softmax(1), labels=[0, 1, 2])
-    assert label_loss(outputs, classes).item() == pytest.approx(expected, rel=1e-5)
-    numbers = torch.tensor([1.0, float("nan"), -1.0])
-    expected = ((outputs[[0, 2], 0] - numbers[[0, 2]]) ** 2).mean().item()
-    assert label_loss(outputs[:3, :1], numbers).item() == pytest.approx(expected, rel=1e-5)
+def outputs_of(model: MultiTask, images: Tensor) -> dict[str, Tensor]:
+    with torch.no_grad():
+        return model.eval()(model.encoder.normalise(images))
 
 
-def test_a_batch_without_a_label_gives_no_loss_and_no_nan() -> None:
-    outputs = torch.randn(4, 3, requires_grad=True)
-    for labels in (torch.full((4,), MISSING), torch.full((4,), float("nan"))):
-        loss = label_loss(outputs[:, :1] if labels.is_floating_point() else outputs, labels)
-        loss.backward()
-        assert loss.item() == 0
-    assert torch.isfinite(outputs.grad).all()
+def test_there_is_a_head_for_each_label_whatever_its_name() -> None:
+    model = make_model()
+    outputs = outputs_of(model, make_images(3))
+    sizes = {"multiclass": 5, "binary": 2, "ordinal": 4, "multilabel": 3, "regression": 1}
+    assert {name: tuple(x.shape) for name, x in outputs.items()} == {
+        name: (3, sizes[kind]) for name, kind in NAMES.items()
+    }
+    assert len({id(model.head(name)) for name in NAMES}) == len(NAMES)
+
+
+def test_the_loss_is_the_mean_over_the_labels() -> None:
+    model, images, columns = make_model(), make_images(8), make_columns(8)
+    losses = make_learner(model, frozen=True)(images, **columns)
+    outputs = outputs_of(model, images)
+    each = [
+        KINDS[kind].loss(outputs[name], columns[f"label_{index}"]) for index, (name, kind) in enumerate(NAMES.items())
+    ]
+    torch.testing.assert_close(losses["loss"], torch.stack(each).mean())
+    assert set(losses) == {"loss", *(f"loss_{name}" for name in NAMES)}
+
+
+def test_images_without_a_label_change_only_what_they_are_labelled_with() -> None:
+    learner = make_learner(make_model(), frozen=True)
+    images, columns = make_images(8), make_columns(8, missing=0)
+    expected = learner(images[:4], **{name: column[:4] for name, column in columns.items()})
+    # The second half, as of another role, has the first label alone.
+    unlabelled = make_columns(8, missing=1.1)
+    mixed = {name: torch.cat([columns[name][:4], unlabelled[name][4:]]) for name in columns}
+    losses = learner(images, **{**mixed, "label_0": columns["label_0"]})
+    first, *others = NAMES
+    assert losses[f"loss_{first}"] != expected[f"loss_{first}"]
+    for name in others:
+        torch.testing.assert_close(losses[f"loss_{name}"], expected[f"loss_{name}"])
+
+
+def test_a_batch_without_any_label_moves_nothing() -> None:
+    learner = make_learner(make_model())
+    loss = learner(make_images(4), **make_columns(4, missing=1.1))["loss"]
+    loss.backward()
+    assert loss.item() == 0
+    assert all(p.grad is None or torch.all(p.grad == 0) for p in learner.parameters())
 
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_frozen_encoder_does_not_move_and_another_does(frozen: bool) -> None:
-    multi = model()
-    before = {name: value.clone() for name, value in multi.encoder.state_dict().items()}
-    learner = HeadsLearner(multi, lambda images: [multi.encoder.normalise(images)], frozen).train()
+    model = make_model()
+    before = {name: value.clone() for name, value in model.encoder.state_dict().items()}
+    learner = make_learner(model, frozen)
     optimizer = torch.optim.SGD([p for p in learner.parameters() if p.requires_grad], lr=0.1)
-    labels = {"shape.name": torch.tensor([0, 1, 2, 0]), "filled": torch.tensor([0, 1, 0, 1]), "area": torch.randn(4)}
-    learner(torch.randint(0, 256, (4, 1, 16, 16), dtype=torch.uint8), **labels)["loss"].backward()
+    heads = [p.clone() for p in model.heads.parameters()]
+    learner(make_images(8), **make_columns(8))["loss"].backward()
     optimizer.step()
-    same = all(torch.equal(before[name], value) for name, value in multi.encoder.state_dict().items())
-    assert same is frozen
+    assert all(torch.equal(before[name], value) for name, value in model.encoder.state_dict().items()) is frozen
+    assert not any(torch.equal(one, other) for one, other in zip(heads, model.heads.parameters(), strict=True))
 
 
 def test_a_model_survives_its_two_files(tmp_path: Path) -> None:
-    multi = model()
-    save_model(tmp_path, multi, multi.config())
-    images = torch.randint(0, 256, (5, 1, 16, 16), dtype=torch.uint8)
-    expected, got = predict(multi, images, 2), predict(load_multi_task(tmp_path), images)
-    for name, outputs in expected.items():
-        torch.testing.assert_close(outputs, got[name])
+    model, images = make_model(), make_images(5)
+    save_model(tmp_path, model, {**model.config(), "framing": {"size": 16}})
+    loaded = load_multi_task(tmp_path)
+    assert list(loaded.specs.items()) == list(model.specs.items())
+    torch.testing.assert_close(outputs_of(loaded, images), outputs_of(model, images))
 
 
-def test_the_table_of_predictions_is_long() -> None:
-    images = torch.randint(0, 256, (3, 1, 16, 16), dtype=torch.uint8)
-    table = prediction_table(model(), "toy", pd.Series(["x", "y", "z"]), images)
+def test_a_model_without_labels_can_be_kept_but_not_trained(tmp_path: Path) -> None:
+    model = make_model({})
+    assert outputs_of(model, make_images(2)) == {}
+    save_model(tmp_path, model, model.config())
+    assert load_multi_task(tmp_path).specs == {}
+    with pytest.raises(ValueError, match="nothing to learn"):
+        make_learner(model)
+
+
+def test_the_table_of_predictions_is_long(tmp_path: Path) -> None:
+    model, specs = make_model(), all_specs()
+    ids = pd.Series([f"toy/{row}" for row in range(5)])
+    table = prediction_table(model, "toy", ids, make_rows(tmp_path, 5), CPU, batch_size=2)
     assert list(table.columns) == ["id", "model", "label", "predicted_class", "predicted_value"]
-    assert len(table) == 3 * len(SPECS)
-    numbers = table["label"] == "area"
-    assert table["predicted_class"].isna().equals(numbers)
-    assert table["predicted_value"].notna().equals(numbers)
+    assert len(table) == 5 * len(NAMES)
+    outputs = outputs_of(model, make_images(5))
+    for name, kind in NAMES.items():
+        rows = table[table["label"] == name]
+        assert rows["id"].tolist() == ids.tolist()
+        expected = KINDS[kind].decode(outputs[name], specs[name])
+        if KINDS[kind].stored == "float64":
+            np.testing.assert_allclose(rows["predicted_value"], expected, rtol=1e-5)
+            assert rows["predicted_class"].isna().all()
+        else:
+            assert rows["predicted_class"].tolist() == expected.tolist()
+            assert rows["predicted_value"].isna().all()
+
+
+def test_a_table_without_labels_or_images_has_the_same_types(tmp_path: Path) -> None:
+    rows = make_rows(tmp_path, 2)
+    full = prediction_table(make_model(), "toy", ["a", "b"], rows, CPU, batch_size=2)
+    unlabelled = prediction_table(make_model({}), "toy", ["a", "b"], rows, CPU, batch_size=2)
+    nothing = prediction_table(make_model(), "toy", [], Rows(rows.images, np.arange(0)), CPU, batch_size=2)
+    for table in (unlabelled, nothing):
+        assert len(table) == 0
+        pd.testing.assert_series_equal(table.dtypes, full.dtypes)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pipeline_lib.core.errors import UserError
-from pipeline_lib.methods import METHODS
+from pipeline_lib.methods import METHODS, kept_encoder
 from pipeline_lib.methods.views import encode, local_view_size
 from tests.pipeline_lib.methods.sets import encoder_for, make_batch, make_encoder, make_method, step, unchanged
 
@@ -72,6 +72,27 @@ def test_a_method_goes_on_from_its_state_as_if_nothing_had_been(name: str) -> No
     assert all(torch.equal(value, state[key]) for key, value in method.state_dict().items())
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_nothing_changes_the_encoder_between_the_constructor_and_the_first_step(name: str) -> None:
+    method = make_method(name)
+    start = {key: value.clone() for key, value in method.encoder.state_dict().items()}
+    kept = kept_encoder(method).state_dict()
+    assert all(torch.equal(kept[key], value) for key, value in start.items())
+    if hasattr(method, "begin_step"):
+        method.begin_step(0.0)
+    assert all(torch.equal(method.encoder.state_dict()[key], value) for key, value in start.items())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_dino_hands_on_its_teacher_and_the_others_what_they_train(name: str) -> None:
+    method = make_method(name)
+    step(method, torch.optim.SGD(method.parameters(), 0.1), make_batch(name), 0.0)
+    assert kept_encoder(method) is (method.teacher_encoder if name == "dino" else method.encoder)
+    assert not any(key.startswith("kept") for key in method.state_dict())
+    # What is handed on is written as the encoder is.
+    assert kept_encoder(method).state_dict().keys() == make_method(name).encoder.state_dict().keys()
+
+
 @pytest.mark.parametrize(("size", "local"), [(224, 96), (28, 12), (32, 12), (16, 8)])
 def test_local_crops_are_three_sevenths_of_the_view(size: int, local: int) -> None:
     assert local_view_size(make_encoder(size=size), None) == local
@@ -81,7 +102,7 @@ def test_local_crops_are_three_sevenths_of_the_view(size: int, local: int) -> No
 def test_an_encoder_that_takes_no_smaller_images_is_refused_for_local_crops() -> None:
     encoder = make_encoder()
     encoder.backbone = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16 * 16, 4))
-    with pytest.raises(UserError, match=r"pretrain\.encoder in params\.yaml is 'small_cnn'.*8 px"):
+    with pytest.raises(UserError, match=r"^encoder is 'small_cnn', which does not take local crops of 8 px"):
         local_view_size(encoder, None)
 
 

@@ -127,9 +127,20 @@ def test_mae_leaves_no_trace_of_hidden_patches_in_what_it_sees() -> None:
     torch.testing.assert_close(seen[0], seen[1])
 
 
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_mae_draws_its_own_start_unless_weights_were_given(pretrained: bool) -> None:
+    encoder = make_encoder("small_vit")
+    encoder.pretrained = pretrained
+    before = {key: value.clone() for key, value in encoder.state_dict().items()}
+    MAE(encoder, unchanged(encoder))
+    changed = {key for key, value in encoder.state_dict().items() if not torch.equal(value, before[key])}
+    assert ("backbone.pos_embed" in changed) is not pretrained
+    assert (not changed) is pretrained
+
+
 def test_mae_refuses_an_encoder_without_patches() -> None:
     encoder = make_encoder("small_cnn")
-    with pytest.raises(UserError, match=r"pretrain\.encoder.*'small_cnn'.*small_vit"):
+    with pytest.raises(UserError, match=r"^encoder is 'small_cnn', .* set it to small_vit$"):
         METHODS["mae"](encoder, unchanged(encoder))
 
 
@@ -142,7 +153,7 @@ def test_mae_reaches_every_weight_of_a_transformer_of_timm(name: str) -> None:
 
 def test_mae_refuses_patches_that_do_not_divide_the_image() -> None:
     encoder = make_encoder("vit_tiny_patch16_224", size=28)
-    with pytest.raises(UserError, match=r"image\.size in params\.yaml is 28.*16 px"):
+    with pytest.raises(UserError, match=r"^size is 28 px, which patches of 16 px do not divide"):
         MAE(encoder, unchanged(encoder))
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline_lib.report.atlas import GRID, atlas, colours
+from pipeline_lib.report.atlas import GRID, MOST_COLOURS, atlas, colours, ramp
 from pipeline_lib.report.pictures import SHEET_PIXELS, data_uri, tile_side
 from tests.pipeline_lib.report.inputs import make_inputs
 
@@ -71,11 +71,11 @@ def test_each_thumbnail_is_the_picture_of_its_id():
     for index, name in enumerate(found["ids"]):
         row, column = divmod(index, found["columns"])
         tile = sheet[row * side : (row + 1) * side, column * side : (column + 1) * side]
-        assert np.abs(tile - inputs["target"].images[int(name), ..., 0]).max() <= 9  # 16 levels of grey
+        assert np.abs(tile - inputs["target"].images[int(name.split("/")[1]), ..., 0]).max() <= 9  # 16 levels of grey
 
 
 def test_a_predicted_class_that_the_target_lacks_is_added():
-    found = make_atlas(predicted={"0000000": "emu", "0000001": "dog"})
+    found = make_atlas(predicted={"photos/0000000": "emu", "photos/0000001": "dog"})
     assert found["classes"] == ["cat", "dog", "emu"]
     assert found["predicted"][:3] == [2, 1, -1]
     assert found["truth"][:2] == [0, 1]
@@ -91,6 +91,22 @@ def test_colours_are_distinct(count):
     found = colours(count)
     assert len(set(found)) == count
     assert all(len(one) == 7 and int(one[1:], 16) >= 0 for one in found)
+
+
+def test_of_many_classes_the_most_frequent_come_first_and_have_colours():
+    many = [f"class {index}" for index in range(1000)]
+    found = make_atlas(classes=(*many, "cat", "dog"))
+    assert len(found["colours"]) == MOST_COLOURS
+    assert {"cat", "dog"} < set(found["classes"][:MOST_COLOURS])
+    assert len(found["classes"]) == len(set(found["classes"])) == 1002
+    assert {found["classes"][index] for index in found["truth"]} == {"cat", "dog"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_a_ramp_of_colours_grows_lighter(count):
+    light = [sum(int(one[at : at + 2], 16) for at in (1, 3, 5)) for one in ramp(count)]
+    assert len(light) == count
+    assert light == sorted(light)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

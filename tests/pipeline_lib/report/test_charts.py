@@ -48,13 +48,13 @@ def test_log_axis_puts_equal_factors_at_equal_distances():
 
 
 def test_each_outcome_has_a_shape_of_its_own():
-    assert len(set(OUTCOME_SHAPES.values())) == len(OUTCOME_SHAPES) == 4
-    assert len({str(icon(name)) for name in OUTCOME_SHAPES}) == 4
+    assert len(set(OUTCOME_SHAPES.values())) == len(OUTCOME_SHAPES) == 5
+    assert len({str(icon(name)) for name in OUTCOME_SHAPES}) == 5
 
 
 def test_forest_row_puts_the_interval_on_the_axis():
     axis = linear_axis([-0.1, 0.1])
-    row = ET.fromstring(forest_row(axis, 0.05, 0.025, 0.075, "positive"))
+    row = ET.fromstring(forest_row(axis, 0.05, 0.025, 0.075, "helped"))
     interval = next(line for line in row.iter("line") if line.get("class") == "interval")
     assert (interval.get("x1"), interval.get("x2")) == ("62.5%", "87.5%")
     mark = next(part for part in row.iter("svg") if part.find("path[@class='mark']") is not None)
@@ -63,8 +63,8 @@ def test_forest_row_puts_the_interval_on_the_axis():
     assert zero.get("x1") == "50.0%"
 
 
-def test_forest_row_of_the_unknown_is_empty():
-    assert "mark" not in forest_row(linear_axis([-1, 1]), None, None, None, "unknown")
+def test_forest_row_of_what_was_not_measured_is_empty():
+    assert "mark" not in forest_row(linear_axis([-1, 1]), None, None, None, "not_measurable")
 
 
 def test_forest_axis_has_signs():
@@ -96,6 +96,13 @@ def test_line_chart_skips_what_is_not_a_number():
         )
     )
     assert len(next(chart.iter("polyline")).get("points").split()) == 2
+
+
+def test_what_is_short_is_hollow_and_a_line_to_compare_with_has_no_marks():
+    lines = [Series("a", [1, 2], [1, 2], hollow=[False, True]), Series("constant", [1, 2], [1, 1], plain=True)]
+    chart = ET.fromstring(line_chart("x", lines, linear_axis([1, 2]), linear_axis([1, 2]), height=9, marks=True))
+    assert [path.get("class") for path in chart.iter("path")] == ["dot s0", "hollow s0"]
+    assert [line.get("class") for line in chart.iter("polyline")] == ["line s0", "line base"]
 
 
 @pytest.mark.parametrize("end", [0, 0.5, 1])

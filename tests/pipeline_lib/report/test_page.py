@@ -6,7 +6,9 @@ from itertools import pairwise
 
 import pytest
 
+from pipeline_lib.report.atlas import MOST_COLOURS
 from pipeline_lib.report.page import render_page
+from tests.pipeline_lib.report.evaluations import make_comparison, make_evaluation, make_score, make_task
 from tests.pipeline_lib.report.inputs import make_inputs
 
 HOSTILE = (
@@ -107,43 +109,115 @@ def test_equal_inputs_give_equal_bytes():
 
 
 def test_every_verdict_is_said_in_words_and_drawn(plain):
-    for words in ("helped", "no clear difference", "hurt: negative transfer", "not measurable"):
+    for words in ("helped", "no clear difference", "did harm: negative transfer", "not measurable"):
         assert words in plain.text
-    assert "not measurable without labels" not in plain.text
-    assert sum("forest" in (attrs.get("class") or "").split() for tag, attrs in plain.tags if tag == "svg") == 4
+    drawn = [attrs for tag, attrs in plain.tags if tag == "svg" and "forest" in (attrs.get("class") or "").split()]
+    assert len(drawn) == 6  # each baseline of four comparisons, but a constant answer that is beaten
 
 
 def test_target_without_labels():
     page = Page(render_page(**make_inputs(labelled=False)))
-    assert page.text.count("not measurable without labels") == 4
-    assert "Not measurable: the target has no labels." in page.text
+    assert page.text.count("not measurable") == 4
+    assert "no test image of the target has the label 'kind'" in page.text
     data = json.loads(page.scripts[0])
     assert set(data["truth"]) == {-1}
     assert data["classes"] == ["cat", "dog"]  # as predicted
-    values = [attrs["value"] for tag, attrs in page.tags if tag == "input" and attrs["name"] == "map-colour"]
-    assert values == ["predicted"]
+    assert colours_of(page) == ["predicted"]
 
 
-@pytest.mark.parametrize("gone", ["projections", "predictions", "curves", "metrics", "clusterings", "audit"])
+def test_without_any_label_the_page_says_what_a_label_would_bring():
+    kinds = ("self-taught", "multi-task", "transductive", "unsupervised")
+    rows = [make_comparison(kind, None, "not_measurable", reason="no_primary") for kind in kinds]
+    inputs = make_inputs(evaluation=make_evaluation(rows, [], None, classes=(), scored=False))
+    page = Page(render_page(**inputs))
+    assert "No label is named, so only structure applies" in page.text
+    assert colours_of(page) == ["truth"]
+    assert set(json.loads(page.scripts[0])["truth"]) == {-1}
+    assert sum("forest" in (attrs.get("class") or "") for tag, attrs in page.tags if tag == "svg") == 0
+
+
+def test_what_applies_is_a_row_a_label(plain):
+    assert "What applies" in plain.text
+    assert "kind primary multiclass 800 + 200 200 + 200 source Multi-task and transductive." in plain.text
+
+
+def test_the_audit_counts_each_set_and_its_datasets():
+    text = Page(render_page(**make_inputs(datasets=("first", "second")))).text
+    nothing = "\N{EN DASH}"
+    assert "source 12 6 6 3 1 0 0 0 target 12 6 6 3 1 0 0 0" in text
+    assert f"first 6 6 0 {nothing} 1 0 {nothing} {nothing} second 6 0 6 {nothing}" in text
+    assert "2 share a group or the very bytes with images of the source" in text
+
+
+def test_each_dataset_of_the_target_has_a_table_and_a_card():
+    inputs = make_inputs(datasets=("first", "second"))
+    inputs["evaluation"]["scores"] += [
+        make_score(name, "shot_im", "kind", "multiclass") for name in ("first", "second")
+    ]
+    text = Page(render_page(**inputs)).text
+    for name in ("first", "second"):
+        assert f"On {name} alone" in text
+        assert f"{name} target 8 × 8 × 1" in text  # noqa: RUF001
+    assert text.index("On the target") < text.index("On first alone") < text.index("On held-out images of the source")
+
+
+def test_every_main_score_has_the_constant_answer_beside_it(plain):
+    rows = [row for row in make_inputs()["evaluation"]["scores"] if row["main"]]
+    assert plain.text.count("constant answer") >= len({row["domain"] for row in rows})
+    assert plain.text.count("0.100 0.800 0.750 to 0.850") == 2  # of one label on two domains
+
+
+def test_short_budgets_and_shared_images_are_said():
+    inputs = make_inputs()
+    inputs["evaluation"]["shared"] = 7
+    text = Page(render_page(**inputs)).text
+    assert "hollow marks are short" in text
+    assert "0.750*" in text
+    assert "Of the target's test images, 7 are in the source too" in text
+
+
+def test_many_classes_and_labels_stay_small():
+    names = ["kind", *(f"label {index}" for index in range(19))]
+    tasks = [make_task(name) for name in names]
+    rows = [make_comparison(kind, name) for kind in ("multi-task", "transductive") for name in names]
+    classes = tuple(f"class {index}" for index in range(1000))
+    inputs = make_inputs(classes=classes, num=1000, evaluation=make_evaluation(rows, tasks, "kind", classes=classes))
+    html = render_page(**inputs)
+    assert len(html) < 1_000_000
+    page = Page(html)
+    legend = [attrs for tag, attrs in page.tags if tag == "button" and "aria-pressed" in attrs]
+    assert len(legend) == MOST_COLOURS
+    assert "and 960 rarer classes, in grey" in page.text
+    assert page.text.count("14 more labels") == 2
+
+
+@pytest.mark.parametrize("gone", ["projections", "predictions", "curves", "metrics", "comparisons", "tables", "audit"])
 def test_missing_parts_leave_a_page(gone):
     inputs = make_inputs()
     if gone in ("projections", "predictions"):
         inputs[gone] = inputs[gone].iloc[:0]
     elif gone in ("curves", "metrics"):
         inputs[gone] = {}
-    elif gone == "clusterings":
-        empty = {key: [] for key in ("clusterings", "probes", "projections", "adaptation", "heads", "shift")}
-        inputs["transfer"] = {**inputs["transfer"], **empty}
+    elif gone == "comparisons":
+        inputs["evaluation"]["comparisons"] = []
+    elif gone == "tables":
+        empty = {key: [] for key in ("clusterings", "probes", "projections", "scores", "shift")}
+        inputs["evaluation"] = {**inputs["evaluation"], **empty}
     else:
         inputs["audit"]["findings"] = []
         inputs["audit"]["duplicates_across"] = {"count": 0, "examples": []}
         inputs["audit"]["shift"] = {}
         for role in ("source", "target"):
             inputs["audit"]["sets"][role]["label_errors"] = {}
-            inputs[role].card["quarantined"].clear()
+            for card in inputs[role].cards.values():
+                card["quarantined"].clear()
     page = Page(render_page(**inputs))
-    assert page.count("section") == 6
+    assert page.count("section") == 7
     assert (page.count("canvas") == 0) == (gone == "projections")
+
+
+def colours_of(page):
+    return [attrs["value"] for tag, attrs in page.tags if tag == "input" and attrs["name"] == "map-colour"]
 
 
 def test_headings_go_down_one_level_at_a_time_and_pictures_have_texts(plain):

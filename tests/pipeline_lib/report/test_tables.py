@@ -3,7 +3,8 @@ import math
 import pytest
 
 from pipeline_lib.report.sections import settings
-from pipeline_lib.report.tables import best_of, by_model, marked, number, points, projection_quality
+from pipeline_lib.report.tables import best_of, by_model, marked, number, projection_quality
+from tests.pipeline_lib.report.evaluations import make_score
 
 
 @pytest.mark.parametrize(
@@ -24,13 +25,13 @@ def test_best_of(values, lower, best):
 
 def test_by_model_marks_the_best_by_the_direction_of_the_metric():
     records = [
-        {"model": model, "label": label, "metric": metric, "value": value}
-        for model, label, metric, value in (
-            ("a", "x", "accuracy", 0.9),
-            ("b", "x", "accuracy", 0.8),
-            ("a", "y", "mae", 0.9),
-            ("b", "y", "mae", 0.8),
-            ("b", "z", "r2", 0.1),
+        make_score("target", model, label, kind, value)
+        for model, label, kind, value in (
+            ("a", "x", "multiclass", 0.9),
+            ("b", "x", "multiclass", 0.8),
+            ("a", "y", "regression", 0.9),
+            ("b", "y", "regression", 0.8),
+            ("b", "z", "ordinal", 0.3),
         )
     ]
     table = by_model(records)
@@ -40,20 +41,14 @@ def test_by_model_marks_the_best_by_the_direction_of_the_metric():
         [False, True],
         [False, False],
     ]
+    assert [row["constant"] for row in table["rows"]] == [0.1, 1.2, 0.1]
     assert table["rows"][2]["cells"][0]["value"] is None
 
 
-@pytest.mark.parametrize(
-    ("metric", "low", "high", "worse"),
-    [("accuracy", 0.1, 0.39, True), ("accuracy", 0.1, 0.41, False), ("mae", 0.61, 0.7, True), ("mae", 0.1, 0.2, False)],
-)
-def test_by_model_says_what_is_clearly_worse_than_the_baseline(metric, low, high, worse):
-    base = {"model": "base", "label": "x", "metric": metric, "value": 0.5, "low": 0.4, "high": 0.6}
-    other = {**base, "model": "other", "low": low, "high": high}
-    first, second = by_model([base, other], "base")["rows"][0]["cells"]
-    assert not first["worse"]
-    assert second["worse"] == worse
-    assert not by_model([base, other])["rows"][0]["cells"][1]["worse"]
+@pytest.mark.parametrize(("kind", "values"), [("multiclass", (0.12, 0.1)), ("regression", (1.18, 1.3))])
+def test_what_does_no_better_than_a_constant_answer_is_never_the_best(kind, values):
+    records = [make_score("target", name, "x", kind, value) for name, value in zip("ab", values, strict=True)]
+    assert not any(cell["best"] for row in by_model(records)["rows"] for cell in row["cells"])
 
 
 def test_marked_and_projection_quality():
@@ -81,14 +76,6 @@ def test_marked_and_projection_quality():
 )
 def test_number(value, text):
     assert number(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.059, "+5.9"), (-0.0821, "\N{MINUS SIGN}8.2"), (0.0001, "0.0"), (-0.0001, "0.0"), (None, "\N{EN DASH}")],
-)
-def test_points(value, text):
-    assert points(value) == text
 
 
 def test_settings_part_from_their_comments():

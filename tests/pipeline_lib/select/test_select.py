@@ -1,20 +1,28 @@
 import inspect
+import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from pipeline_lib.core.errors import UserError
+from pipeline_lib.core.registry import with_options
+from pipeline_lib.data.rows import Images
 from pipeline_lib.select import SELECTORS
 from pipeline_lib.select.balanced import quotas
 from pipeline_lib.select.selection import clipped, effective_sample_size
-from tests.pipeline_lib.sets import squares
 
 CHOOSERS = sorted(SELECTORS.keys() - {"everything"})
 
 
 def images(num: int, seed: int = 0, classes: int = 3) -> np.ndarray:
-    return squares(num, seed=seed, classes=classes)[0][..., None]
+    """Noise with a light square at one of so many places."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, 60, (num, 12, 12, 1), np.uint8)
+    for image, place in zip(drawn, rng.integers(0, classes, num), strict=True):
+        image[3 * place : 3 * place + 3, 3 * place : 3 * place + 3] += 150
+    return drawn
 
 
 SOURCE, TARGET = images(90), images(40, seed=1)
@@ -41,7 +49,7 @@ def test_size_is_kept_in_order_without_repetition_and_follows_the_seed(name: str
 
 @pytest.mark.parametrize("name", sorted(SELECTORS))
 def test_more_than_there_are_is_an_error(name: str) -> None:
-    with pytest.raises(UserError, match=r"select\.size in params\.yaml is 91, but .* 90 images"):
+    with pytest.raises(UserError, match=r"^size is 91, but .* 90 images"):
         SELECTORS[name](SOURCE, TARGET, 91, 0)
 
 
@@ -71,10 +79,32 @@ def test_balanced_evens_out_what_the_source_has_much_of() -> None:
     assert clipped_ones.weights.max() == pytest.approx(2)
 
 
-@pytest.mark.parametrize("num_clusters", [1, 91])
-def test_balanced_names_a_number_of_clusters_that_cannot_be(num_clusters: int) -> None:
-    with pytest.raises(UserError, match=r"num_clusters .* from 2 to 90"):
-        SELECTORS["balanced"](SOURCE, TARGET, None, 0, num_clusters=num_clusters)
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("balanced", {"num_clusters": 1}, r"options\.num_clusters is 1, but must be a whole number at least 2"),
+        ("balanced", {"max_weight": 1.0}, r"options\.max_weight is 1\.0, but must be a finite number above 1"),
+        ("importance", {"max_weight": math.inf}, r"options\.max_weight is inf, but must be a finite number above 1"),
+    ],
+)
+def test_options_out_of_range_are_refused(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        with_options(SELECTORS[name], options, "options")
+
+
+@pytest.mark.parametrize("name", sorted(SELECTORS))
+def test_two_images_are_a_source(name: str) -> None:
+    assert len(SELECTORS[name](SOURCE[:2], TARGET[:2], None, 0).rows) == 2
+
+
+@pytest.mark.parametrize("name", sorted(SELECTORS))
+def test_images_on_disk_are_chosen_as_those_in_memory(name: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "source.npy", SOURCE)
+    np.save(tmp_path / "target.npy", TARGET)
+    stored = SELECTORS[name](Images(tmp_path / "source.npy"), Images(tmp_path / "target.npy"), None, 0)
+    selection = SELECTORS[name](SOURCE, TARGET, None, 0)
+    np.testing.assert_array_equal(stored.rows, selection.rows)
+    np.testing.assert_array_equal(stored.weights, selection.weights)
 
 
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")
@@ -103,7 +133,7 @@ def test_importance_favours_what_looks_like_the_target() -> None:
     assert weighted.weights[like].mean() > 2 * weighted.weights[~like].mean()
     assert weighted.weights.max() <= 10 + 1e-9
     chosen = SELECTORS["importance"](*sets, 100, 0)
-    assert like[chosen.rows].mean() > 0.45 and (chosen.weights == 1).all()
+    assert like[chosen.rows].mean() > 0.4 and (chosen.weights == 1).all()
 
 
 def test_importance_says_when_its_weights_mean_nothing() -> None:
@@ -131,8 +161,6 @@ def test_clipping_leaves_weights_below_the_bound_alone() -> None:
     raw = np.array([1.0, 2.0, 3.0])
     np.testing.assert_allclose(clipped(raw, 2), raw / 2)
     np.testing.assert_allclose(clipped(np.ones(5), 1.1), np.ones(5))
-    with pytest.raises(UserError, match="max_weight"):
-        clipped(raw, 1.0)
 
 
 @pytest.mark.parametrize(("weights", "size"), [([1, 1, 1, 1], 4), ([1, 0, 0, 0], 1), ([2, 2, 0, 0], 2)])

@@ -3,20 +3,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from pipeline_lib.data.rows import Rows
 from pipeline_lib.training import Batches
 from pipeline_lib.training import batches as module
-
-
-def stored(folder: Path, num: int = 50, size: int = 6, channels: int = 3) -> tuple[Path, np.ndarray]:
-    images = np.random.default_rng(0).integers(0, 256, (num, size, size, channels), dtype=np.uint8)
-    path = folder / "images.npy"
-    np.save(path, images)
-    return path, images
+from tests.pipeline_lib.training.sets import random_images, stored
 
 
 def test_every_row_comes_once_an_epoch_in_an_order_of_its_own() -> None:
@@ -36,6 +28,32 @@ def test_no_batch_is_larger_than_asked_for_or_much_smaller_than_the_others(rows:
     assert max(sizes) <= size
     assert max(sizes) - min(sizes) <= 1
     assert len(sizes) == len(Batches({"x": torch.arange(rows)}, size, seed=0))
+
+
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 64])
+def test_no_batch_has_one_row_where_there_are_two(size: int, world: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "rank_and_world", lambda: (0, world))
+    for rows in range(2 * world, 30):
+        batches = Batches({"x": torch.arange(rows)}, size, seed=0)
+        sizes = [len(batch["x"]) for batch in batches]
+        assert len(sizes) == len(batches)
+        assert min(sizes) >= 2
+        assert sum(sizes) == rows // world
+        assert max(sizes) * world <= max(size, 2 * world) + world
+        if size > 2 * world and size % world == 0:
+            assert max(sizes) * world <= size
+    assert [len(batch["x"]) for batch in Batches({"x": torch.arange(world)}, size, seed=0)] == [1]
+
+
+def test_batches_that_are_placed_give_any_rows(tmp_path: Path) -> None:
+    images = random_images(20)
+    batches = Batches({"images_BCHW": stored(tmp_path, images), "labels": torch.arange(20)}, 4, seed=0)
+    for share in (0.0, 0.3):
+        batches.place(torch.device("cpu"), share)
+        batch = batches.take(torch.tensor([3, 3, 0]))
+        assert torch.equal(batch["images_BCHW"], torch.from_numpy(images[[3, 3, 0]]).permute(0, 3, 1, 2))
+        assert batch["labels"].tolist() == [3, 3, 0]
 
 
 @pytest.mark.parametrize("rows", [32, 33, 40])
@@ -58,26 +76,9 @@ def test_weights_draw_rows_in_their_proportion() -> None:
     assert 0.72 < (drawn >= 2000).float().mean() < 0.78
 
 
-def test_rows_on_disk_are_the_images(tmp_path: Path) -> None:
-    path, images = stored(tmp_path)
-    chosen = np.array([3, 7, 49, 0])
-    read = Rows(path, chosen).read(torch.tensor([2, 0, 2]))
-    assert torch.equal(read, torch.from_numpy(images[[49, 3, 49]]).permute(0, 3, 1, 2))
-
-
-def test_a_file_that_ends_too_soon_is_an_error(tmp_path: Path) -> None:
-    path, _ = stored(tmp_path)
-    rows = Rows(path, np.arange(50))
-    os.truncate(path, path.stat().st_size - 10)
-    with pytest.raises(OSError, match="ends inside image 49"):
-        rows.read(torch.arange(50))
-
-
 def test_batches_are_the_same_from_the_device_and_from_disk(tmp_path: Path) -> None:
-    path, _ = stored(tmp_path)
-    resident, streamed = (
-        Batches({"images_BCHW": Rows(path, np.arange(50)), "y": torch.arange(50)}, 8, seed=0) for _ in range(2)
-    )
+    rows = stored(tmp_path, random_images(50))
+    resident, streamed = (Batches({"images_BCHW": rows, "y": torch.arange(50)}, 8, seed=0) for _ in range(2))
     resident.place(torch.device("cpu"))
     streamed.place(torch.device("cpu"), share=0.0)
     assert resident.resident
@@ -99,7 +100,7 @@ SPARSE = """
 import resource, sys
 from pathlib import Path
 import numpy as np, torch
-from pipeline_lib.data.rows import Rows
+from pipeline_lib.data.rows import Images, Rows
 from pipeline_lib.training import Batches
 path = Path(sys.argv[1])
 images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(400_000, 129, 129, 3))
@@ -107,7 +108,7 @@ size = images.nbytes
 del images
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 before = peak()
-batches = Batches({"images_BCHW": Rows(path, np.arange(400_000))}, 256, seed=0)
+batches = Batches({"images_BCHW": Rows(Images(path), np.arange(400_000))}, 256, seed=0)
 batches.place(torch.device("cpu"), share=1e-9)
 for number, batch in enumerate(batches):
     if number == 40:

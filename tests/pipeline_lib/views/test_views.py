@@ -223,7 +223,7 @@ def test_user_settings_reach_every_view_but_leave_the_area_of_local_crops() -> N
 
 def test_a_local_crop_larger_than_the_view_is_refused() -> None:
     encoder = Encoder("small_cnn", 1, 20, [0.0], [1.0])
-    with pytest.raises(UserError, match=r"local_size in params.yaml is 32 px, but the whole view has 20 px"):
+    with pytest.raises(UserError, match=r"^local_size is 32 px, but the whole view has 20 px"):
         augment(encoder)(View(size=32))
 
 

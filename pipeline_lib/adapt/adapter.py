@@ -1,0 +1,90 @@
+"""What adapters have in common: what they need, and the statistics that a model is left with."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from pipeline_lib.core.errors import UserError
+from pipeline_lib.core.progress import track
+from pipeline_lib.data.rows import Rows
+from pipeline_lib.heads.model import MultiTask
+from pipeline_lib.labels import KINDS
+from pipeline_lib.training import Batches
+
+
+class Adapter(nn.Module):
+    """A learner that carries a trained ``model`` over to an unlabelled target, in place.
+
+    It is trained on batches of the target's images where it ``trains``, by
+    :func:`~pipeline_lib.training.fit`, and then, or instead, has to ``finish``. Options are the keyword-only arguments
+    of the constructor.
+
+    ``label`` names the one whose classes it goes by, where it ``needs_label``; ``source`` gives labelled images of the
+    source where it ``needs_source``: placed batches with the columns ``images_BCHW`` (uint8) and ``labels``, as the
+    label's kind encodes them. Raises UserError where it lacks what it needs.
+    """
+
+    name: ClassVar[str]
+    needs_label: ClassVar[bool] = True
+    needs_source: ClassVar[bool] = False
+    trains: ClassVar[bool] = True
+
+    def __init__(self, model: MultiTask, label: str | None, source: Batches | None = None) -> None:
+        super().__init__()
+        self.model, self.label, self.source = model, label, source
+        # Of the batches whose statistics are averaged at the end.
+        self.batch_size = 256
+        if self.needs_label:
+            self._check(label)
+        if self.needs_source and source is None:
+            raise UserError(f"{self.name} needs labelled images of the source, and there are none: leave it out")
+
+    def finish(self, rows: Rows, device: torch.device) -> None:
+        """Leave the model on ``device``, in evaluation mode, with the batch statistics of the target's ``rows``.
+
+        While it trains, a model sees batches of both domains, and its running statistics are a mixture of them and of
+        what it started from. They are estimated anew here: the average over batches of about equal size, in an order
+        that is always the same. A model without batch normalisation stays as it is.
+
+        Raises UserError for fewer than two images, which have no variance.
+        """
+        if len(rows) < 2:
+            raise UserError(f"{self.name} needs two images of the target or more, but there are {len(rows)}")
+        encoder = self.model.to(device).encoder
+        batches = Batches({"images_BCHW": rows}, self.batch_size, seed=0)
+        batches.place(device, share=0.0)
+        shown = track(batches, f"{self.name}: statistics", len(batches))
+        torch.manual_seed(0)  # for an encoder with dropout
+        update_bn((encoder.normalise(batch["images_BCHW"]) for batch in shown), encoder)
+        self.model.eval()
+
+    def outputs(self, images_BCHW: Tensor) -> Tensor:
+        """Return what the label's head says of uint8 images, ``[B, K]``."""
+        found: Tensor = self.model(self.model.encoder.normalise(images_BCHW))[self.label]
+        return found
+
+    def probabilities(self, outputs_BK: Tensor) -> Tensor:
+        """Return the probabilities of the label's classes, ``[B, C]``."""
+        return KINDS[self._kind].probabilities(outputs_BK)
+
+    @property
+    def _kind(self) -> str:
+        kind: str = self.model.specs[self.label or ""]["kind"]
+        return kind
+
+    def _check(self, label: str | None) -> None:
+        if label not in self.model.specs:
+            missing = "no label is named" if label is None else f"the model has not learnt '{label}'"
+            raise UserError(f"{self.name} needs a label with classes, but {missing}: leave {self.name} out")
+        if not KINDS[self._kind].has_classes:
+            raise UserError(
+                f"{self.name} needs a label of which an image has one class, but '{label}' is of the kind "
+                f"{self._kind}: name another label or leave {self.name} out"
+            )
+
+
+def entropy(probabilities: Tensor) -> Tensor:
+    """Return the entropy along the last axis, in nats."""
+    return -(probabilities * probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()).sum(dim=-1)

@@ -1,0 +1,70 @@
+"""Labels as columns of a dataset's table: what cells say, and what a column holds."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from pipeline_lib.core.errors import UserError, nearest, shown
+from pipeline_lib.data.samples import Reading
+from pipeline_lib.labels import KINDS
+from pipeline_lib.labels.kind import is_missing
+from pipeline_lib.labels.multilabel import split as tags_of
+
+
+def label_column(name: str, cells: Sequence[Any], kind: str) -> tuple[pd.Series, list[str]]:
+    """Return a label's column, float64 or text with nulls, and notes on what was changed.
+
+    Raises UserError for a cell that is no label of its kind. Nothing but an empty cell, a null or a NaN that is a
+    number means "not labelled"; the word "nan" does not.
+    """
+    values, trimmed = [], []
+    for cell in cells:
+        try:
+            value = KINDS[kind].read(cell)
+            if value is None and not is_missing(cell):
+                raise ValueError("is no finite number")
+        except ValueError as error:
+            raise UserError(
+                f"the label '{name}' holds {shown(cell)}, which {error}: correct it, leave it empty for "
+                f"'not labelled', or make the label another kind than {kind}"
+            ) from None
+        values.append(value)
+        if isinstance(cell, str) and value is not None and cell != cell.strip():
+            trimmed.append(cell)
+    notes = []
+    if trimmed and KINDS[kind].stored == "string":
+        notes.append(
+            f"label '{name}': {len(trimmed)} values have blanks around them, which are left out: "
+            f"{shown(trimmed[0])} is {shown(trimmed[0].strip())}"
+        )
+    return pd.Series(values, dtype=KINDS[kind].stored), notes
+
+
+def describe(column: pd.Series, kind: str) -> dict[str, Any]:
+    """Return the kind, ``num_labelled``, ``num_missing``, and ``classes`` with ``counts``, or ``mean`` and ``std``.
+
+    Of a multilabel label the classes are its tags.
+    """
+    known = column.dropna()
+    described = {"kind": kind, "num_labelled": len(known), "num_missing": len(column) - len(known)}
+    if KINDS[kind].stored == "float64":
+        return {**described, "mean": float(known.mean()), "std": float(known.std(ddof=0))}
+    counts = Counter(known if KINDS[kind].has_classes else [tag for text in known for tag in tags_of(text)])
+    classes = KINDS[kind].classes(known.to_numpy(dtype=object))
+    # Two lists, because JSON objects are written in the order of their keys.
+    return {**described, "classes": classes, "counts": [counts[name] for name in classes]}
+
+
+def notes_on_missing(reading: Reading, kinds: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each label that a dataset does not have, with the nearest name of what it has."""
+    has = [*reading.labels, *reading.measures]
+    offered = [*has, *reading.others]
+    if not offered and kinds:
+        return ["nothing here is labelled"]
+    return [
+        f"no image here has the label '{name}', because there is no column of this name{nearest(name, offered)}"
+        for name in kinds
+        if name not in has
+    ]

@@ -1,0 +1,37 @@
+"""What models predicted in each training, laid beside the images that score."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from pipeline_lib.evaluate.judge import Answers
+from pipeline_lib.labels import KINDS
+
+
+class Predictions:
+    """The tables of predictions (id, model, label, predicted_class, predicted_value), one a training."""
+
+    def __init__(self, tables: Sequence[pd.DataFrame]) -> None:
+        keys = ["model", "label"]
+        self._parts = [{key: part.set_index("id") for key, part in table.groupby(keys, sort=False)} for table in tables]
+
+    @property
+    def models(self) -> list[tuple[str, str]]:
+        """The pairs of model and label that there are predictions of."""
+        return [(str(model), str(label)) for model, label in self._parts[0]]
+
+    def answers(self, model: str, label: str, kind: str, ids: np.ndarray) -> Answers:
+        """Return the predictions for the images ``ids``, one draw a training: text (object) or float64, ``[N]``."""
+        column = "predicted_value" if KINDS[kind].stored == "float64" else "predicted_class"
+        dtype = np.float64 if column == "predicted_value" else object
+        return [[parts[model, label][column].reindex(ids).to_numpy(dtype=dtype)] for parts in self._parts]
+
+    def changed(self, first: str, second: str, label: str) -> float | None:
+        """Return the share of images whose predicted class two models disagree on, or None where there is none."""
+        shares = []
+        for parts in self._parts:
+            if (first, label) in parts and (second, label) in parts:
+                one, other = (parts[model, label]["predicted_class"] for model in (first, second))
+                shares.append(float((one != other.reindex(one.index)).mean()))
+        return float(np.mean(shares)) if shares else None

@@ -1,0 +1,201 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline_lib.adapt import ADAPTERS
+from pipeline_lib.core.errors import UserError
+from pipeline_lib.core.files import read_json
+from pipeline_lib.heads.model import load_multi_task
+from tests.tasks.project import (
+    TRAINED,
+    bytes_of,
+    change_label,
+    copied,
+    drop_labels,
+    ingested,
+    pictures,
+    read_table,
+    run,
+    shuffled,
+    spec,
+    write_encoder,
+    write_params,
+    write_pictures,
+)
+
+MODEL, PREDICTIONS, CURVE = "models/adapted/0", "predictions/adapt/0.parquet", "plots/adapt/0.csv"
+LABELS: dict[str, Any] = {"place": "multiclass", "light": "regression"}
+TRAINS = {name for name, adapter in ADAPTERS.items() if adapter.trains}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project up to the heads, of which both labels were learnt from the source."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = ingested(tmp_path_factory.mktemp("adapt"), patch)
+        write_encoder()
+        run("heads")
+        return folder
+
+
+@pytest.fixture(autouse=True)
+def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied(finished, tmp_path, monkeypatch)
+
+
+def predicted() -> dict[str, set[str]]:
+    """The labels that each model answered."""
+    found = pd.read_parquet(PREDICTIONS)
+    return {model: set(part["label"]) for model, part in found.groupby("model")}
+
+
+def weights(folder: str) -> dict[str, torch.Tensor]:
+    return load_file(Path(folder) / "model.safetensors")
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], which: str = "") -> bool:
+    assert set(one) == set(other)
+    return all(torch.equal(value, other[name]) for name, value in one.items() if which in name)
+
+
+@pytest.mark.parametrize("use", [*sorted(ADAPTERS), "none"])
+def test_every_adapter_of_the_list_answers_and_the_declared_one_is_handed_on(
+    use: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_params(adapt={**TRAINED, "methods": sorted(ADAPTERS), "use": use})
+    run("adapt")
+    assert predicted() == dict.fromkeys(["source_only", *ADAPTERS], set(LABELS))
+    found = pd.read_parquet(PREDICTIONS)
+    ids = {f"printed/{name}" for name in read_table("printed")["id"]}
+    assert all(set(part["id"]) == ids for _, part in found.groupby(["model", "label"]))
+    assert set(pd.read_csv(CURVE)["method"]) == TRAINS
+    assert set(read_json(Path("metrics/adapt/0.json"))) == {f"loss.{name}" for name in TRAINS}
+    before, after = weights("models/heads/0"), weights(MODEL)
+    assert same(before, after) == (use == "none")
+    assert same(before, after, "running_mean") == (use == "none")
+    assert same(before, after, "weight") == (use not in TRAINS)
+    config, trained = (read_json(Path(folder) / "config.json") for folder in (MODEL, "models/heads/0"))
+    assert config.pop("method") == ("source_only" if use == "none" else use)
+    assert {name: trained[name] for name in config} == config
+    assert f"handing on the model {'as it is' if use == 'none' else f'after {use}'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("changes", [shuffled, lambda values: None], ids=["shuffled", "none"])
+def test_no_label_of_the_target_matters(changes: Any) -> None:
+    write_params(adapt={**TRAINED, "methods": sorted(ADAPTERS), "use": "mcc"})
+    run("adapt")
+    before = bytes_of("models/adapted", "predictions/adapt", "metrics/adapt", "plots/adapt")
+    for split in ("train", "test"):
+        for label in LABELS:
+            change_label("printed", label, split, changes)
+    run("adapt")
+    assert bytes_of("models/adapted", "predictions/adapt", "metrics/adapt", "plots/adapt") == before
+
+
+def test_labels_of_the_source_matter_to_the_adapter_that_trains_on_them() -> None:
+    write_params(adapt={**TRAINED, "methods": ["mcc"], "use": "mcc"})
+    run("adapt")
+    before = weights(MODEL)
+    change_label("drawn", "place", "test", shuffled)
+    run("adapt")
+    assert same(before, weights(MODEL))
+    change_label("drawn", "place", "train", shuffled)
+    run("adapt")
+    assert not same(before, weights(MODEL))
+
+
+def test_without_a_label_with_classes_what_needs_none_still_adapts(capsys: pytest.CaptureFixture[str]) -> None:
+    drop_labels("drawn", "place")
+    write_params(adapt={**TRAINED, "methods": sorted(ADAPTERS), "use": "shot_im"})
+    run("heads", "adapt")
+    needs_none = {name for name, adapter in ADAPTERS.items() if not adapter.needs_label and not adapter.needs_source}
+    assert set(predicted()) == {"source_only", *needs_none}
+    said = capsys.readouterr().out
+    assert {name for name in ADAPTERS if f"so {name} is left out" in said} == set(ADAPTERS) - needs_none
+    assert same(weights("models/heads/0"), weights(MODEL))
+
+
+@pytest.mark.parametrize("source_labels", [[], ["place"]], ids=["no label", "a label of the target"])
+def test_what_is_not_learnt_from_the_source_is_not_adapted(
+    source_labels: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    drop_labels("drawn", *LABELS)
+    drop_labels("printed", *[name for name in LABELS if name not in source_labels])
+    run("heads", "adapt")
+    assert same(weights("models/heads/0"), weights(MODEL))
+    assert predicted() == ({"source_only": set(source_labels)} if source_labels else {})
+    assert list(pd.read_csv(CURVE)) == ["method", "epoch", "loss"]
+    assert "no label is learnt from the source" in capsys.readouterr().out
+    assert list(load_multi_task(Path(MODEL)).specs) == source_labels
+
+
+def test_a_primary_label_without_classes_leaves_it_to_one_that_has_them() -> None:
+    write_params(primary="light")
+    run("adapt")
+    by_light = weights(MODEL)
+    write_params(primary="place")
+    run("adapt")
+    assert same(by_light, weights(MODEL))
+
+
+@pytest.mark.parametrize(("num", "adapts"), [(1, False), (2, True), (3, True)])
+def test_a_handful_of_target_images(num: int, adapts: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    images, _ = pictures(num, seed=9)
+    write_pictures("few", images)
+    write_params(
+        datasets={"drawn": spec("drawn"), "printed": spec("few", labels=None)},
+        adapt={**TRAINED, "methods": sorted(ADAPTERS), "use": "shot_im"},
+    )
+    run("ingest", "adapt")
+    assert set(predicted()) == {"source_only", *(ADAPTERS if adapts else ())}
+    assert ("a single image" in capsys.readouterr().out) != adapts
+    assert all(np.isfinite(value).all() for value in weights(MODEL).values())
+
+
+@pytest.mark.parametrize("shade", [0, 128])
+def test_a_target_of_equal_images(shade: int) -> None:
+    write_pictures("blank", np.full((20, 12, 12), shade, np.uint8))
+    write_params(
+        datasets={"drawn": spec("drawn"), "printed": spec("blank", labels=None)},
+        adapt={**TRAINED, "methods": sorted(ADAPTERS), "use": "shot_im"},
+    )
+    run("ingest", "adapt")
+    found = pd.read_parquet(PREDICTIONS)
+    assert np.isfinite(found.loc[found["label"] == "light", "predicted_value"]).all()
+    assert all(np.isfinite(value).all() for value in weights(MODEL).values())
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"methods": ["adabnn"], "use": "none"}, r"^adapt in params\.yaml: methods is 'adabnn'.*did you mean 'adabn'"),
+        ({"options": {"shot_im": {"diversty": 1.0}}}, r"^adapt in params\.yaml: options\.shot_im has no option"),
+        ({"options": {"shot_im": {"diversity": "x"}}}, r"^adapt in params\.yaml: options\.shot_im\.diversity is 'x'"),
+    ],
+)
+def test_mistakes_end_in_one_sentence_with_nothing_written(block: dict[str, Any], message: str) -> None:
+    write_params(adapt={**TRAINED, **block})
+    with pytest.raises(UserError, match=message):
+        run("adapt")
+    assert not Path(MODEL).exists()
+
+
+def test_options_reach_their_adapter() -> None:
+    run("adapt")
+    before = weights(MODEL)
+    write_params(adapt={**TRAINED, "options": {"shot_im": {"diversity": 0.0}}})
+    run("adapt")
+    assert not same(before, weights(MODEL))
+
+
+def test_the_same_inputs_give_the_same_bytes() -> None:
+    write_params(adapt={**TRAINED, "methods": sorted(ADAPTERS), "use": "mcc"})
+    run("adapt")
+    before = bytes_of("models/adapted", "predictions", "metrics", "plots")
+    run("adapt")
+    assert bytes_of("models/adapted", "predictions", "metrics", "plots") == before

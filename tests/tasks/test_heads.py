@@ -1,0 +1,199 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline_lib.core.errors import UserError
+from pipeline_lib.core.files import read_json
+from pipeline_lib.heads.model import load_multi_task
+from tests.tasks.project import (
+    PARAMS,
+    bytes_of,
+    change_label,
+    copied,
+    drop_labels,
+    enter,
+    ingested,
+    pictures,
+    read_table,
+    run,
+    shuffled,
+    write_encoder,
+    write_params,
+    write_pictures,
+)
+
+MODEL, PREDICTIONS, CURVE = "models/heads/0", "predictions/heads/0.parquet", "plots/heads/0.csv"
+ONE_LABEL: dict[str, Any] = {"labels": {"place": "multiclass"}}
+COLUMNS = ["id", "model", "label", "predicted_class", "predicted_value"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose datasets are ingested and whose encoder is pretrained, so to say."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = ingested(tmp_path_factory.mktemp("heads"), patch)
+        write_encoder()
+        return folder
+
+
+@pytest.fixture(autouse=True)
+def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied(finished, tmp_path, monkeypatch)
+
+
+def predictions() -> pd.DataFrame:
+    return pd.read_parquet(PREDICTIONS)
+
+
+def ids_of(dataset: str, split: str = "test") -> set[str]:
+    table = read_table(dataset)
+    return {f"{dataset}/{name}" for name in table["id"][table["split"] == split]}
+
+
+def encoder_of(folder: str) -> dict[str, torch.Tensor]:
+    found = load_file(Path(folder) / "model.safetensors")
+    return {name.removeprefix("encoder."): value for name, value in found.items() if not name.startswith("heads.")}
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    assert set(one) == set(other)
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_labels_of_the_source_are_learnt_beside_their_baselines(capsys: pytest.CaptureFixture[str]) -> None:
+    run("heads")
+    found = predictions()
+    assert list(found) == COLUMNS
+    pairs = {
+        (model, label) for model in ("multi_task", "frozen", "scratch", "single_task") for label in PARAMS["labels"]
+    }
+    assert set(zip(found["model"], found["label"], strict=True)) == pairs
+    assert all(set(part["id"]) == ids_of("drawn") for _, part in found.groupby(["model", "label"]))
+    assert found.groupby("label")[["predicted_class", "predicted_value"]].count().to_numpy().tolist() in (
+        [[0, 72], [72, 0]],
+        [[72, 0], [0, 72]],
+    )
+    config = read_json(Path(MODEL) / "config.json")
+    assert [one["name"] for one in config["labels"]] == ["place", "light"]
+    assert config["labels"][0]["classes"] == ["at 0", "at 1", "at 2"]
+    assert config["learnt_from"] == {"place": "source", "light": "source"} and config["train"] == "scratch"
+    assert set(config["framing"]) == {"drawn", "printed"}
+    assert config["framing"]["drawn"] == {"background": 0, "content": 12, "invert": False, "levels": [0, 255]}
+    assert set(pd.read_csv(CURVE)["model"]) == {"multi_task", "frozen", "scratch", "single_task_0", "single_task_1"}
+    assert set(read_json(Path("metrics/heads/0.json"))) == {f"loss.{name}" for name in pd.read_csv(CURVE)["model"]}
+    assert "place, light on 42 images; handing on the scratch model" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("handed_on", ["frozen", "finetuned", "scratch"])
+def test_the_declared_model_is_handed_on_and_one_label_shares_nothing(handed_on: str) -> None:
+    write_params(**ONE_LABEL, heads={"train": handed_on})
+    run("heads")
+    assert set(predictions()["model"]) == {"multi_task", "frozen", "scratch"}
+    pretrained, start, found = (encoder_of(name) for name in ("models/encoder/0", "models/encoder/0/start", MODEL))
+    assert equal(pretrained, found) == (handed_on == "frozen")
+    # A model that starts from the pretrained weights is still near them after three steps.
+    apart = [
+        sum(float((found[name] - value).abs().sum()) for name, value in other.items() if name.endswith("weight"))
+        for other in (pretrained, start)
+    ]
+    assert (apart[0] < apart[1] / 2) == (handed_on != "scratch")
+
+
+def test_without_labels_the_encoder_is_handed_on(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in PARAMS["datasets"]:
+        drop_labels(name, "place", "light")
+    run("heads")
+    assert equal(encoder_of("models/encoder/0"), encoder_of(MODEL))
+    assert load_multi_task(Path(MODEL)).specs == {}
+    assert list(predictions()) == COLUMNS and predictions().empty
+    assert list(pd.read_csv(CURVE)) == ["model", "epoch", "loss"]
+    assert read_json(Path("metrics/heads/0.json")) == {}
+    said = capsys.readouterr().out
+    assert "'place' is not learnt: it has no value" in said and "the pretrained encoder is handed on" in said
+
+
+def test_no_labels_block_is_no_error() -> None:
+    write_params(labels={}, primary=None)
+    run("heads")
+    assert load_multi_task(Path(MODEL)).specs == {}
+
+
+def test_each_label_is_held_out_where_it_is_learnt() -> None:
+    drop_labels("drawn", "light")
+    drop_labels("printed", "place")
+    run("heads")
+    assert read_json(Path(MODEL) / "config.json")["learnt_from"] == {"place": "source", "light": "target"}
+    found = predictions()
+    assert set(found["id"]) == ids_of("drawn") | ids_of("printed")
+    assert set(found["model"]) == {"multi_task", "frozen", "scratch", "single_task"}
+
+
+@pytest.mark.parametrize(("learn_from", "other"), [("source", "printed"), ("target", "drawn")])
+def test_only_training_labels_of_the_role_that_is_learnt_from_matter(learn_from: str, other: str) -> None:
+    write_params(labels={"place": {"kind": "multiclass", "learn_from": learn_from}})
+    run("heads")
+    before = bytes_of("models/heads", "predictions/heads", "metrics/heads")
+    (own,) = set(PARAMS["datasets"]) - {other}
+    for dataset, split in ((own, "test"), (other, "test"), (other, "train")):
+        change_label(dataset, "place", split, shuffled)
+    run("heads")
+    assert bytes_of("models/heads", "predictions/heads", "metrics/heads") == before
+    change_label(own, "place", "train", shuffled)
+    run("heads")
+    assert bytes_of("models/heads", "predictions/heads", "metrics/heads") != before
+
+
+def test_a_label_that_is_partly_missing_is_learnt_from_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    write_params(labels={"place": {"kind": "multiclass", "learn_from": "both"}})
+
+    def some(values: pd.Series) -> pd.Series:
+        return values.where((np.arange(len(values)) % 4 > 0) & (values != "at 1"))
+
+    for dataset in PARAMS["datasets"]:
+        change_label(dataset, "place", "train", some)
+    run("heads")
+    assert read_json(Path(MODEL) / "config.json")["labels"][0]["classes"] == ["at 0", "at 2"]
+    known = sum(
+        int((read_table(name).query("split == 'train'")["label.place"]).notna().sum()) for name in PARAMS["datasets"]
+    )
+    assert f"place on {known} images" in capsys.readouterr().out
+    assert set(predictions()["id"]) == ids_of("printed")
+
+
+def test_where_a_label_is_to_be_learnt_it_has_to_be() -> None:
+    drop_labels("drawn", "light")
+    write_params(labels={"place": "multiclass", "light": {"kind": "regression", "learn_from": "source"}})
+    with pytest.raises(UserError, match=r"^labels in params\.yaml: the label 'light' is to be learnt from source"):
+        run("heads")
+    assert not Path(MODEL).exists()
+
+
+def test_labels_may_have_names_that_no_module_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["a.b", "a_dot_b", "self", "images_BCHW", "label_0", "loss", "x" * 300, "größe; <b>"]
+    folder = tmp_path / "named"
+    folder.mkdir()
+    enter(folder, monkeypatch)
+    for dataset in PARAMS["datasets"]:
+        images, labels = pictures(30)
+        write_pictures(dataset, images, {name: labels["place"] for name in names})
+    write_params(labels=dict.fromkeys(names, "multiclass"), primary=None)
+    run("ingest")
+    write_encoder()
+    run("heads")
+    assert list(load_multi_task(Path(MODEL)).specs) == names
+    assert set(predictions()["label"]) == set(names)
+
+
+def test_the_same_inputs_give_the_same_bytes_and_another_seed_others() -> None:
+    write_params(**ONE_LABEL, seeds=[0, 1])
+    write_encoder(1)
+    run("heads")
+    before = bytes_of("models/heads", "predictions", "metrics", "plots")
+    run("heads")
+    assert bytes_of("models/heads", "predictions", "metrics", "plots") == before
+    assert before["models/heads/0/model.safetensors"] != before["models/heads/1/model.safetensors"]
