@@ -57,7 +57,7 @@ def read_values(settings: Iterable[str]) -> dict[str, list[Any]]:
             raise UserError(f"the key '{twice[0]}' is set twice: put all of its values behind one --set")
         if len(names) > 1 and not all(isinstance(value, list) and len(value) == len(names) for value in values):
             raise UserError(
-                f"'{setting}' sets {len(names)} keys together: give a list with {len(names)} values each time"
+                f"'{setting}' sets {len(names)} keys together: give a list of {len(names)} values each time"
             )
         found[key] = list({json.dumps(value, default=str): value for value in values}.values())
     return found

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,10 @@ from pipeline_lib.labels import KINDS
 from pipeline_lib.labels.kind import labelled
 from pipeline_lib.training import Batches
 from tasks.blocks import Adapt
-from tasks.fitting import train, training_argument
+from tasks.fitting import train
 from tasks.params import written_in
 from tasks.roles import read_both
-from tasks.stage import Stage, main
+from tasks.stage import Stage, arguments, main
 
 SOURCE_ONLY = "source_only"
 BATCH_SIZE = 512  # of predictions
@@ -120,5 +119,5 @@ def _labelled(source: Role, model: MultiTask, label: str, block: Adapt, device: 
 
 
 if __name__ == "__main__":
-    training = training_argument(__doc__)
-    main(f"adapt@{training}", partial(run, training=training))
+    training = arguments(__doc__ or "", training="one of seeds in params.yaml").training
+    main(f"adapt@{training}", lambda stage: run(stage, int(training)))

@@ -1,6 +1,5 @@
 """Turn the target, and a sample of the source, into features of every encoder so far."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,8 @@ from pipeline_lib.data.rows import Rows
 from pipeline_lib.encoders.encoder import load_encoder
 from pipeline_lib.encoders.inference import features
 from pipeline_lib.heads.model import load_multi_task
-from tasks.fitting import training_argument
 from tasks.roles import read_both
-from tasks.stage import Stage, main
+from tasks.stage import Stage, arguments, main
 
 STARTS = {"random": "its random weights", "hub": "the weights given by timm", "file": "the given weights"}
 
@@ -48,5 +46,5 @@ def run(stage: Stage, training: int) -> None:
 
 
 if __name__ == "__main__":
-    training = training_argument(__doc__)
-    main(f"embed@{training}", partial(run, training=training))
+    training = arguments(__doc__ or "", training="one of seeds in params.yaml").training
+    main(f"embed@{training}", lambda stage: run(stage, int(training)))

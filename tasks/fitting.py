@@ -1,6 +1,5 @@
-"""What the stages that train have in common: their seed, the loop with a block's settings, and the framing."""
+"""What the stages that train have in common: the loop with a block's settings."""
 
-import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,18 +8,9 @@ import torch
 from torch import nn
 
 from pipeline_lib.core.compute import resolve_device
-from pipeline_lib.data.roles import Role
 from pipeline_lib.training import Batches, Hardware, fit
 from tasks.blocks import Adapt, Heads, Pretrain
 from tasks.stage import Stage
-
-
-def training_argument(description: str | None) -> int:
-    """Parse the command line of a stage that trains, and return its seed: one of ``seeds`` in params.yaml."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("training", type=int, help="one of seeds in params.yaml")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of a user's mistake")
-    return int(parser.parse_args().training)
 
 
 def train(
@@ -50,8 +40,3 @@ def train(
         watch=watch,
         **settings,
     )
-
-
-def framing(*roles: Role) -> dict[str, Any]:
-    """Return how the images of each dataset were framed, which a model needs to be used on a new file."""
-    return {name: card["framing"] for role in roles for name, card in role.cards.items()}

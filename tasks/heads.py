@@ -24,10 +24,10 @@ from pipeline_lib.heads.predictions import prediction_table
 from pipeline_lib.labels.kind import labelled
 from pipeline_lib.labels.tasks import Task, resolve_tasks
 from pipeline_lib.views import View, augment
-from tasks.fitting import framing, train, training_argument
+from tasks.fitting import train
 from tasks.params import written_in
-from tasks.roles import read_both
-from tasks.stage import Stage, main
+from tasks.roles import framing, read_both
+from tasks.stage import Stage, arguments, main
 
 CURVE = ["model", "epoch", "loss"]
 BATCH_SIZE = 512  # of predictions
@@ -133,5 +133,5 @@ def _values(source: Role, target: Role, task: Task) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    training = training_argument(__doc__)
-    main(f"heads@{training}", partial(run, training=training))
+    training = arguments(__doc__ or "", training="one of seeds in params.yaml").training
+    main(f"heads@{training}", lambda stage: run(stage, int(training)))

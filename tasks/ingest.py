@@ -1,6 +1,5 @@
 """Read the images of one dataset, decode and frame them, and write the dataset artifact."""
 
-import argparse
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from pipeline_lib.core.registry import pick
 from pipeline_lib.data.ingest import ingest
 from pipeline_lib.data.readers import READERS
 from tasks.params import written_in
-from tasks.stage import Stage, main
+from tasks.stage import Stage, arguments, main
 
 
 def run(stage: Stage, dataset: str) -> None:
@@ -51,8 +50,5 @@ def run(stage: Stage, dataset: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("dataset", help="one of datasets in params.yaml")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of a user's mistake")
-    dataset = parser.parse_args().dataset
+    dataset = arguments(__doc__ or "", dataset="one of datasets in params.yaml").dataset
     main(f"ingest@{dataset}", partial(run, dataset=dataset))

@@ -6,7 +6,6 @@ chooses nothing, and the method ``supervised``, the baseline that self-supervisi
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,10 +31,10 @@ from pipeline_lib.training import Hardware
 from pipeline_lib.training.probe import FeatureProbe
 from pipeline_lib.views import augment
 from tasks.blocks import Pretrain
-from tasks.fitting import framing, train, training_argument
+from tasks.fitting import train
 from tasks.params import Params, written_in
-from tasks.roles import read_both
-from tasks.stage import Stage, main
+from tasks.roles import framing, read_both
+from tasks.stage import Stage, arguments, main
 
 # Enough to estimate a rank and a spread, few enough to look at after every epoch.
 WATCHED = 1000
@@ -190,5 +189,5 @@ def _loggers(block: Pretrain, stage: Stage) -> list[Logger]:
 
 
 if __name__ == "__main__":
-    training = training_argument(__doc__)
-    main(f"pretrain@{training}", partial(run, training=training))
+    training = arguments(__doc__ or "", training="one of seeds in params.yaml").training
+    main(f"pretrain@{training}", lambda stage: run(stage, int(training)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline_lib.data.roles import Role, read_roles
 from tasks.params import Params
@@ -14,3 +15,8 @@ def read_both(
 ) -> tuple[Role, Role]:
     """Read source and target with only the named labels; see :func:`~pipeline_lib.data.roles.read_roles`."""
     return read_roles(DATASETS, params.source, params.target, labels, target_labels)
+
+
+def framing(*roles: Role) -> dict[str, Any]:
+    """Return how the images of each dataset were framed, which a model needs to be used on a new file."""
+    return {name: card["framing"] for role in roles for name, card in role.cards.items()}

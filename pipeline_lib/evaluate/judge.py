@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipeline_lib.labels import KINDS
-from pipeline_lib.labels.kind import labelled
+from pipeline_lib.labels.kind import Scorer, labelled
 from pipeline_lib.labels.tasks import Task
 from pipeline_lib.stats.intervals import Replicates, blocks_of, joined, replicates
 
@@ -30,7 +30,14 @@ class Judge:
         self.num_groups = len(np.unique(keys[self.rows].astype(str)))
         self.constant_N = self.kind.constant(self.truth_N)
         score, self.left_out = self.kind.scorer(self.constant_N, self.truth_N, self.spec)
-        self.problem = _problem(self.truth_N, score(np.arange(len(self.truth_N))) if len(self.truth_N) else np.nan)
+        self.problem = self._problem(score)
+
+    def _problem(self, score: Scorer) -> str | None:
+        if not len(self.truth_N):
+            return "no_target_test_labels"
+        if len(set(self.truth_N)) < 2 and self.kind.classes(self.truth_N):
+            return "one_class"
+        return "too_few_images" if np.isnan(score(np.arange(len(self.truth_N)))) else None
 
     def replicates(self, answers: Answers) -> Replicates:
         """Return the label's main score of the answers of each training and draw (one draw where nothing is drawn)."""
@@ -52,14 +59,6 @@ class Judge:
         """Return every score of the label's kind, the mean over trainings and draws."""
         found = [self.kind.scores(answer_N, self.truth_N, self.spec) for draws in answers for answer_N in draws]
         return {name: _mean([one[name] for one in found]) for name in found[0]}
-
-
-def _problem(truth_N: np.ndarray, score: float) -> str | None:
-    if not len(truth_N):
-        return "no_target_test_labels"
-    if len(set(truth_N)) < 2:
-        return "one_class"
-    return "too_few_images" if np.isnan(score) else None
 
 
 def _mean(values: Sequence[Any]) -> float | None:

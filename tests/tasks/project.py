@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -18,7 +19,7 @@ from benchmarks.scratch import ROOT
 from pipeline_lib.core.files import read_json, write_json, write_parquet
 from pipeline_lib.encoders.encoder import from_config, save_model
 from pipeline_lib.encoders.weights import stem_of
-from pipeline_lib.structure import projections
+from pipeline_lib.structure import PROJECTIONS
 from tasks.declaration import read_stages
 from tasks.params import read_params
 from tasks.stage import Stage
@@ -56,7 +57,7 @@ PARAMS: Mapping[str, Any] = {
     "heads": {**TRAINED, "train": "scratch"},
     "adapt": {**TRAINED, "methods": ["adabn", "shot_im"], "use": "shot_im"},
     "embed": {"source_sample": 30},
-    "evaluate": {"labels_per_class": [1, 2], "repeats": 2, "restarts": 2, "neighbors": 5, "umap_dims": 2},
+    "evaluate": {"labels_per_class": [1, 2], "repeats": 2, "restarts": 1, "neighbors": 5, "umap_dims": 2},
     "report": {"thumbnails": 10},
 }
 # Whose keys are names: a change replaces all of them.
@@ -64,10 +65,10 @@ REPLACED = ("datasets", "labels")
 
 
 def enter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make ``folder`` the working directory, with what dvc.yaml says of stages, and with maps drawn in a moment."""
+    """Make ``folder`` the working directory, with what dvc.yaml says of stages, and a quick stand-in for UMAP."""
     monkeypatch.chdir(folder)
     shutil.copy(ROOT / DVC_FILE, folder)
-    monkeypatch.setattr(projections, "EPOCHS", 10)
+    monkeypatch.setitem(PROJECTIONS, "umap", PROJECTIONS["pca"])
 
 
 def write_params(**changes: Any) -> None:
@@ -151,7 +152,11 @@ def write_encoder(training: int = 0) -> None:
 def call(body: Callable[[Stage], None], *outputs: str, address: str = "stage") -> None:
     """Call the body of a stage that declares ``outputs``, and publish them."""
     stage = Stage(address, read_params(), "0" * 16, tuple(map(Path, outputs)))
-    body(stage)
+    threads = torch.get_num_threads()
+    try:
+        body(stage)
+    finally:
+        torch.set_num_threads(threads)  # numba changes it, which a stage that is a process keeps to itself
     stage.publish()
 
 

@@ -69,7 +69,7 @@ def test_every_adapter_of_the_list_answers_and_the_declared_one_is_handed_on(
 ) -> None:
     write_params(adapt={**TRAINED, "methods": sorted(ADAPTERS), "use": use})
     run("adapt")
-    assert predicted() == dict.fromkeys(["source_only", *ADAPTERS], set(LABELS))
+    assert predicted() == {name: set(LABELS) for name in ["source_only", *ADAPTERS]}
     found = pd.read_parquet(PREDICTIONS)
     ids = {f"printed/{name}" for name in read_table("printed")["id"]}
     assert all(set(part["id"]) == ids for _, part in found.groupby(["model", "label"]))

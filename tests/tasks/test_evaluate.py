@@ -135,7 +135,7 @@ def test_every_stage_runs_in_every_cell_and_says_what_does_not_apply(
     assert [row["name"] for row in found["representations"]] == REPRESENTATIONS
     scored = ("unsupervised", "place") in expected and expected["unsupervised", "place"] is None
     assert all((row["ari"] is not None) == scored for row in found["clusterings"])
-    assert all(row["silhouette"] is not None and row["restarts"] in (1, 2) for row in found["clusterings"])
+    assert all(row["silhouette"] is not None and row["restarts"] == 1 for row in found["clusterings"])
     assert bool(found["probes"]) == scored
     assert found["num_images"] == {"source": 60, "target": 60} and found["shared"] == 0
     assert found["classes"] == ([] if name == "neither" else ["at 0", "at 1", "at 2"])
@@ -225,7 +225,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
             source=["drawn", "sketched"],
             target=["printed", "scanned"],
             seeds=[0, 5],
-            evaluate={**PARAMS["evaluate"], "labels_per_class": [14, 20]},
+            evaluate={**PARAMS["evaluate"], "labels_per_class": [14, 20], "restarts": 2},
         )
         run("ingest", "audit", "select", "pretrain")
         change_label("printed", "place", "test", lambda values: ["rare"] * 3 + values.to_list()[3:])
@@ -330,7 +330,7 @@ def project(pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_target_of_one_or_two_images(project: None, num: int) -> None:
     found = run_target(*pictures(num))
     assert found["self-taught", "place"] == "one_class"
-    assert found["transductive", "light"] == "one_class"
+    assert found["transductive", "light"] == "too_few_images"
     assert found["multi-task", "light"] is None  # the source's own test images
     assert pd.read_parquet("reports/projection.parquet").empty
     assert evaluation()["clusterings"] == []

@@ -180,7 +180,7 @@ def test_labels_may_have_names_that_no_module_may(tmp_path: Path, monkeypatch: p
     enter(folder, monkeypatch)
     for dataset in PARAMS["datasets"]:
         images, labels = pictures(30)
-        write_pictures(dataset, images, {name: labels["place"] for name in names})
+        write_pictures(dataset, images, dict.fromkeys(names, labels["place"]))
     write_params(labels=dict.fromkeys(names, "multiclass"), primary=None)
     run("ingest")
     write_encoder()

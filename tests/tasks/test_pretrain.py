@@ -1,6 +1,5 @@
 import importlib.util
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from tasks import fitting, pretrain
 from tests import toy
 from tests.tasks.project import (
     PARAMS,
-    TRAINED,
     bytes_of,
     call,
     change_label,
