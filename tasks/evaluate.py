@@ -30,6 +30,8 @@ from pipeline_lib.structure.structure import structure
 from tasks.roles import read_both
 from tasks.stage import Stage, main
 
+# Target images that maps and clusters look at, drawn at random where there are more: all pairs of them are compared.
+MOST_LOOKED_AT = 5000
 PROBE_COLUMNS = ["representation", "labels_per_class", "metric", "value", "low", "high"]
 
 
@@ -42,8 +44,12 @@ def run(stage: Stage) -> None:
     features, of_source, described = _features(source, target, params.seeds, params.seed)
 
     # Up to the next empty line nothing sees a label of the target's test split.
+    rng = np.random.default_rng(derive_seed(params.seed, "evaluate", "looked at"))
+    looked_at = np.sort(rng.permutation(len(target))[:MOST_LOOKED_AT])
+    if len(looked_at) < len(target):
+        say(f"evaluate: maps and clusters are of {len(looked_at):,} of {len(target):,} target images, drawn at random")
     found = structure(
-        features,
+        {name: [x_ND[looked_at] for x_ND in trainings] for name, trainings in features.items()},
         num_clusters=block.num_clusters or _num_clusters(primary, features["pretrained"][0], params.seed),
         neighbors=block.neighbors,
         umap_dims=block.umap_dims,
@@ -59,6 +65,7 @@ def run(stage: Stage) -> None:
 
     judges = {role.name: _judges(tasks, role, params.seed) for role in (source, target)}
     of_primary = judges["target"][primary.name] if primary else None
+    of_clusters = _judge(primary, target, looked_at, params.seed) if primary else None
     draws: dict[int, Draws] = {}
     probed: dict[tuple[str, int], Replicates] = {}
     probes: list[dict[str, Any]] = []
@@ -78,7 +85,7 @@ def run(stage: Stage) -> None:
         declared.self_taught(primary, of_primary, probed, draws, block.labels_per_class),
         *declared.multi_task(tasks, held_out, heads, held_out_ids),
         *declared.transductive(tasks, judges["target"], adapted, ids["target"], params.adapt.use),
-        declared.unsupervised(primary, of_primary, found.clusters),
+        declared.unsupervised(primary, of_clusters, found.clusters),
     ]
     compared = rows_of(comparisons)
     evaluation = {
@@ -96,12 +103,12 @@ def run(stage: Stage) -> None:
         "delta_m": delta_m(compared, held_out),
         "scores": _scores(tasks, judges, heads, adapted, ids, target, params.seed),
         "probes": probes,
-        "clusterings": cluster_rows(found.cluster_rows, found.clusters, of_primary),
+        "clusterings": cluster_rows(found.cluster_rows, found.clusters, of_clusters),
         "projections": found.projection_rows,
         "shift": shift_rows,
     }
     write_json(stage.output("reports/evaluation.json"), evaluation)
-    write_parquet(stage.output("reports/projection.parquet"), _layout_table(found.layouts, ids["target"]))
+    write_parquet(stage.output("reports/projection.parquet"), _layout_table(found.layouts, ids["target"][looked_at]))
     write_json(stage.output("metrics/evaluate.json"), flat_metrics(evaluation))
     write_csv(stage.output("plots/label_efficiency.csv"), pd.DataFrame(probes, columns=PROBE_COLUMNS))
     outcomes = pd.Series([row["outcome"] for row in compared]).value_counts()
@@ -134,6 +141,12 @@ def _judges(tasks: Mapping[str, Task], role: Role, seed: int) -> dict[str, Judge
     """Return the judge of each label on the test split of a role."""
     keys, test = role.table["key"].to_numpy(), role.rows("test")
     return {name: Judge(task, role.label(name), keys, test, seed) for name, task in tasks.items()}
+
+
+def _judge(task: Task, role: Role, looked_at: np.ndarray, seed: int) -> Judge:
+    """Return the judge of a label on those of the rows that are test images; its rows are places among them."""
+    keys, test = role.table["key"].to_numpy()[looked_at], np.isin(looked_at, role.rows("test"))
+    return Judge(task, role.label(task.name)[looked_at], keys, np.flatnonzero(test), seed)
 
 
 def _scores(

@@ -8,7 +8,6 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.multiclass import OneVsRestClassifier
 from threadpoolctl import threadpool_limits
 
 from pipeline_lib.core.seeds import derive_seed
@@ -88,8 +87,7 @@ def _tags(x_ND: np.ndarray, truth_N: np.ndarray, test_TD: np.ndarray) -> np.ndar
     if not names:
         return np.full(len(test_TD), join([]), dtype=object)
     has_NK = np.array([[name in tags for name in names] for tags in given], dtype=np.int64)
-    model = OneVsRestClassifier(LogisticRegression(max_iter=1000)) if len(names) > 1 else _logistic(has_NK[:, 0])
-    told_TK = model.fit(x_ND, has_NK if len(names) > 1 else has_NK[:, 0]).predict(test_TD).reshape(len(test_TD), -1)
+    told_TK = np.stack([_logistic(has_N).fit(x_ND, has_N).predict(test_TD) for has_N in has_NK.T], axis=1)
     return np.array([join([name for name, has in zip(names, row, strict=True) if has]) for row in told_TK], object)
 
 

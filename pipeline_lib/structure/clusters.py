@@ -1,8 +1,11 @@
 """Clusterers: groups of images that no label takes part in."""
 
+import warnings
+
 import numpy as np
 from sklearn.cluster import HDBSCAN, KMeans
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from pipeline_lib.stats.scores import silhouette
@@ -20,7 +23,9 @@ def kmeans(x_ND: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
     On one thread: several add up their parts in the order in which they finish, and sums of floats depend on it.
     """
     model = KMeans(min(num_clusters, len(x_ND)), n_init=10, random_state=seed)
-    return model.fit_predict(x_ND).astype(np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # equal points make fewer clusters
+        return model.fit_predict(x_ND).astype(np.int64)
 
 
 def hdbscan(x_ND: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
@@ -31,7 +36,8 @@ def hdbscan(x_ND: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
     """
     points = np.asarray(x_ND, dtype=np.float64)
     if points.shape[1] > MAX_DENSITY_DIMS:
-        points = PCA(min(MAX_DENSITY_DIMS, len(points)), random_state=seed).fit_transform(points)
+        with np.errstate(invalid="ignore"):  # equal points have no variance for the components to share
+            points = PCA(min(MAX_DENSITY_DIMS, len(points)), random_state=seed).fit_transform(points)
     smallest = max(5, len(points) // (10 * num_clusters))
     return HDBSCAN(min_cluster_size=smallest, copy=True).fit_predict(points).astype(np.int64)
 

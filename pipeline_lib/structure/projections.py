@@ -15,7 +15,8 @@ EPOCHS = 200
 def pca(x_ND: np.ndarray, graph: Graph, dim: int, seed: int) -> np.ndarray:
     """Return the scores of the first ``dim`` principal components, float32 ``[N, dim]``; absent ones are 0."""
     kept = min(dim, *x_ND.shape)
-    scores = PCA(kept, random_state=seed).fit_transform(x_ND)
+    with np.errstate(invalid="ignore"):  # equal points have no variance for the components to share
+        scores = PCA(kept, random_state=seed).fit_transform(x_ND)
     return np.pad(scores, ((0, 0), (0, dim - kept))).astype(np.float32)
 
 

@@ -4,7 +4,7 @@ import copy
 import importlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from pipeline_lib.core.files import read_json, write_json, write_parquet
 from pipeline_lib.encoders.encoder import from_config, save_model
 from pipeline_lib.encoders.weights import stem_of
 from pipeline_lib.structure import PROJECTIONS
-from tasks.declaration import read_stages
+from tasks.declaration import resolve
 from tasks.params import read_params
 from tasks.stage import Stage
-from tasks.yaml_files import DVC_FILE, PARAMS_FILE
+from tasks.yaml_files import DVC_FILE, PARAMS_FILE, read_yaml
 
 TRAINED = {"epochs": 1, "batch_size": 16}
 PARAMS: Mapping[str, Any] = {
@@ -64,10 +64,15 @@ PARAMS: Mapping[str, Any] = {
 REPLACED = ("datasets", "labels")
 
 
+@cache
+def dvc_yaml() -> dict[str, Any]:
+    """Return what the project's dvc.yaml holds."""
+    return read_yaml(ROOT / DVC_FILE)
+
+
 def enter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make ``folder`` the working directory, with what dvc.yaml says of stages, and a quick stand-in for UMAP."""
+    """Make ``folder`` the working directory, and give UMAP a quick stand-in."""
     monkeypatch.chdir(folder)
-    shutil.copy(ROOT / DVC_FILE, folder)
     monkeypatch.setitem(PROJECTIONS, "umap", PROJECTIONS["pca"])
 
 
@@ -163,7 +168,7 @@ def call(body: Callable[[Stage], None], *outputs: str, address: str = "stage") -
 def run(*names: str) -> None:
     """Run these stages in the order of dvc.yaml, each for all of its datasets or seeds, with nothing to resume from."""
     shutil.rmtree(".graftline", ignore_errors=True)
-    for address, declared in read_stages().items():
+    for address, declared in resolve(dvc_yaml(), read_yaml(PARAMS_FILE)).items():
         name, _, item = address.partition("@")
         if name in names:
             body = importlib.import_module(f"tasks.{name}").run

@@ -396,11 +396,3 @@ def test_without_a_label_at_all(project: None) -> None:
         ("unsupervised", None): "no_primary",
     }
     check_report()
-
-
-def test_handing_on_no_adapter_is_said(project: None) -> None:
-    write_params(adapt={**PARAMS["adapt"], "use": "none"})
-    run("audit", "heads", "adapt", "embed", "evaluate", "report")
-    found = reasons(evaluation())
-    assert {found["transductive", name] for name in BOTH} == {"not_adapted"}
-    check_report()

@@ -21,7 +21,7 @@ from pipeline_lib.labels.tasks import LabelSetting
 from tasks.blocks import CLASS_KINDS, DatasetSpec, Label
 from tasks.declaration import look_up, resolve
 from tasks.params import Params, check_params, read_params
-from tasks.yaml_files import read_yaml
+from tasks.yaml_files import DVC_FILE, read_yaml
 
 PRESETS = sorted((ROOT / "configs").glob("*.yaml"))
 # A block whose keys are the user's own: datasets, labels, and the options of a method.
@@ -109,11 +109,10 @@ def test_datasets_differ_from_the_defaults_only_where_they_must(name: str) -> No
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
-def test_presets_are_valid_and_have_what_dvc_reads(preset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+def test_presets_are_valid_and_have_what_dvc_reads(preset: Path) -> None:
     read_params(preset)
     raw = read_yaml(preset)
-    for declaration in resolve(raw).values():
+    for declaration in resolve(read_yaml(ROOT / DVC_FILE), raw).values():
         for key in declaration.params:
             look_up(key, raw)
 

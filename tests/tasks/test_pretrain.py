@@ -306,13 +306,15 @@ def test_curves_for_a_tensorboard_that_is_not_installed_are_refused() -> None:
 
 
 @pytest.mark.timeout(180)
-def test_two_processes_train_one_encoder_and_only_the_first_writes(tmp_path: Path) -> None:
-    project = tmp_path / "project"
-    project.mkdir()
-    toy.make_project(project)
+def test_two_processes_train_one_encoder_and_only_the_first_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = toy.make_project(tmp_path / "project")
     changes = {"pretrain": {"devices": 2, "strategy": "ddp", "epochs": 1}}
     toy.edit_params(project, lambda params: toy.merge(params, changes))
-    done = toy.call(project, "dvc", "repro", "pretrain")
+    monkeypatch.chdir(project)
+    run("ingest", "select")
+    done = toy.call(project, "tasks.pretrain", "0")
     assert done.returncode == 0, done.stderr
     assert load_encoder(project / ENCODER).num_features
     assert len(pd.read_csv(project / "plots/pretrain/0.csv")) == 1

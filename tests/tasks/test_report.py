@@ -1,62 +1,85 @@
+"""The stage on made-up results; tests/tasks/test_evaluate.py has it on real ones."""
+
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from pipeline_lib.core.files import write_csv, write_json, write_parquet, write_text
-from pipeline_lib.data.dataset import write_dataset
-from tasks import report
-from tasks.params import PARAMS_FILE, read_params
-from tasks.stage import Stage
-from tests.pipeline_lib.report.inputs import make_inputs
+from pipeline_lib.core.files import read_json, write_csv, write_json, write_parquet
+from tests.pipeline_lib.report.evaluations import make_evaluation
+from tests.tasks.project import bytes_of, change_label, copied, drop_labels, ingested, read_table, run, shuffled
 
-PARAMS = """
-source: {reader: folder, path: a}
-target: {reader: folder, path: b}
-labels: {kind: multiclass}
-primary: kind
-"""
+PAGE = Path("reports/report.html")
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose datasets are ingested and audited, and whose other results are invented."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = ingested(tmp_path_factory.mktemp("report"), patch, primary="place")
+        run("audit")
+        ids = "printed/" + read_table("printed")["id"]
+        evaluation = make_evaluation()
+        write_json(Path("reports/evaluation.json"), {**evaluation, "primary": "place", "classes": ["at 0", "at 1"]})
+        layout = {"representation": "pixels", "method": "pca", "x": np.arange(60.0), "y": 0.0}
+        write_parquet(Path("reports/projection.parquet"), pd.DataFrame({"id": ids, **layout}))
+        answers = {"model": "shot_im", "label": "place", "predicted_class": "at 0", "predicted_value": np.nan}
+        for seed in evaluation["seeds"]:
+            write_parquet(Path(f"predictions/adapt/{seed}.parquet"), pd.DataFrame({"id": ids, **answers}))
+        for stage in ("heads", "pretrain", "adapt"):
+            for seed in (0, 1, 9):
+                write_csv(Path(f"plots/{stage}/{seed}.csv"), pd.DataFrame({"epoch": [1, 2], "loss": [1.0, 0.5]}))
+                write_json(Path(f"metrics/{stage}/{seed}.json"), {f"{stage}_{seed}_loss": 1.5})
+        for stage in ("evaluate", "select"):
+            write_json(Path(f"metrics/{stage}.json"), {f"{stage}_number": 1.5})
+        return folder
 
 
-def write_inputs(folder, labelled):
-    inputs = make_inputs(labelled=labelled)
-    for role in ("source", "target"):
-        write_dataset(folder / "data" / role, inputs[role].images, inputs[role].table, inputs[role].card)
-    write_json(folder / "reports/transfer.json", inputs["transfer"])
-    write_json(folder / "reports/audit.json", inputs["audit"])
-    write_parquet(folder / "reports/projection.parquet", inputs["projections"])
-    write_parquet(folder / "predictions/adapt.parquet", inputs["predictions"])
-    for stage, table in inputs["curves"].items():
-        write_csv(folder / f"plots/{stage}.csv", table)
-    for stage in ("transfer", "audit", "extra", "pretrain"):
-        write_json(folder / f"metrics/{stage}.json", {f"{stage}_loss": 1.5})
-    write_text(folder / PARAMS_FILE, PARAMS)
+@pytest.fixture(autouse=True)
+def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied(finished, tmp_path, monkeypatch)
 
 
-def render(folder):
-    stage = Stage("report", read_params(), "0" * 16, (Path(report.PAGE),))
-    report.run(stage)
-    stage.publish()
-    return (folder / report.PAGE).read_text(encoding="utf-8")
+def render() -> str:
+    run("report")
+    return PAGE.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("labelled", [True, False])
-def test_the_stage_writes_the_page(project, labelled):
-    write_inputs(project, labelled)
-    page = render(project)
-    assert page.startswith("<!doctype html>")
-    assert ("not measurable without labels" in page) != labelled
-    assert "kind: multiclass" in page
+def test_the_stage_writes_the_page_and_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    page = render()
+    assert page.startswith("<!doctype html>") and "pictures/drawn" in page
+    verdict = read_json(Path("reports/verdict.json"))
+    assert set(verdict) == {"lines", "entries"}
+    said = capsys.readouterr().out
+    assert all(line in said for line in verdict["lines"])
+    assert f"{PAGE}: {PAGE.stat().st_size / 1e6:.1f} MB" in said
 
 
-def test_files_are_in_the_order_of_the_stages(project):
-    write_inputs(project, True)
-    page = render(project)
-    found = [page.index(f"{stage}_loss") for stage in ("audit", "pretrain", "transfer", "extra")]
+def test_files_are_in_the_order_of_the_stages_and_of_present_trainings_only() -> None:
+    page = render()
+    names = ["select_number", "pretrain_0_loss", "heads_0_loss", "adapt_0_loss", "evaluate_number"]
+    found = [page.index(name) for name in names]
     assert found == sorted(found)
-    assert page.index("loss of pretrain by epoch") < page.index("loss of heads by epoch")
+    assert "pretrain_9_loss" not in page and "heads/9" not in page
+
+
+def test_without_labels_of_the_target_there_is_a_page_too() -> None:
+    drop_labels("printed", "place", "light")
+    assert render().startswith("<!doctype html>")
+
+
+def test_the_verdict_does_not_read_labels() -> None:
+    render()
+    before = bytes_of("reports/verdict.json")
+    for split in ("train", "test"):
+        change_label("printed", "place", split, shuffled)
+    render()
+    assert bytes_of("reports/verdict.json") == before
+
+
+def test_the_same_results_give_the_same_bytes() -> None:
+    render()
+    first = bytes_of("reports")
+    render()
+    assert bytes_of("reports") == first

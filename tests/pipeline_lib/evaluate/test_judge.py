@@ -5,6 +5,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from pipeline_lib.evaluate.judge import Judge
 from pipeline_lib.labels import KINDS
+from pipeline_lib.labels.tasks import Task
 from pipeline_lib.stats.intervals import estimate
 from tests.pipeline_lib.evaluate.toy import judge_of, right_share, task, truth
 from tests.pipeline_lib.labels.examples import values_of
@@ -122,15 +123,14 @@ def test_scores_begin_with_the_main_one_and_are_means_over_trainings(kind: str) 
 
 
 def test_the_order_of_an_ordinal_label_reaches_its_score() -> None:
+    """S for L is one step off where M comes first, and two in natural order."""
     values = np.array(["S", "M", "L"] * 20, dtype=object)
-    answers = np.array(["M", "M", "M"] * 20, dtype=object)
-    answers[::3] = "L"  # for S: two steps off, where alphabetically L, M, S would say so too
-    answers[1::3] = "S"
-    by_order = Judge(
-        task(values, "ordinal").__class__("size", "ordinal", "source", {"order": ["M", "S", "L"]}, {}),
-        values,
-        np.arange(60).astype(str).astype(object),
-        np.arange(60),
-        seed=0,
-    )
-    assert by_order.replicates([[answers]]).values_SR != judge_of(values, "ordinal").replicates([[answers]]).values_SR
+    answers = np.array(["L", "M", "S"] * 20, dtype=object)
+    scores = {}
+    for order in (["M", "S", "L"], ["L", "M", "S"], None):
+        spec = {"order": order} if order else {}
+        judge = Judge(
+            Task("size", "ordinal", "source", spec, {}), values, np.arange(60).astype(object), np.arange(60), seed=0
+        )
+        scores["".join(order or [])] = judge.replicates([[answers]]).values_SR[0, 0]
+    assert scores["MSL"] > scores["LMS"] == scores[""]

@@ -38,7 +38,9 @@ def test_an_image_without_an_answer_has_none() -> None:
 
 def test_the_share_that_changed_is_the_mean_over_trainings_whatever_the_order_of_rows() -> None:
     first, second = table(["a", "b", "c"], [0.0] * 3), table(["a", "b", "a"], [0.0] * 3)
-    tables = [pd.concat([one, other.assign(model="two").iloc[::-1]]) for one, other in ((first, second), (first, first))]
+    tables = [
+        pd.concat([one, other.assign(model="two").iloc[::-1]]) for one, other in ((first, second), (first, first))
+    ]
     found = Predictions(tables)
     assert found.changed("one", "two", "kind") == pytest.approx(1 / 6)
     assert found.changed("one", "three", "kind") is None

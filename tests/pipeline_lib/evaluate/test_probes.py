@@ -58,7 +58,7 @@ def test_labels_without_classes_are_drawn_in_all() -> None:
 
 
 def test_without_a_label_there_is_nothing_to_draw(target: Target) -> None:
-    _, truth, train, test = target
+    _, truth, train, _ = target
     truth[train] = None
     assert draw_labels(truth, train, [1], 3, seed=0, by_class=True) == {}
     assert draw_labels(truth, np.empty(0, np.int64), [1], 3, seed=0, by_class=True) == {}
@@ -111,6 +111,7 @@ def test_a_number_does_not_depend_on_its_unit(target: Target) -> None:
     np.testing.assert_allclose(other, one * 1e6, rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("kind", "values", "answer"),
     [
