@@ -20,7 +20,7 @@ from pipeline_lib.core.files import read_json, write_json
 
 RESULT = ROOT / "benchmarks/results/pairs.json"
 EMOJI = {"category": "multiclass", "skin_tone": "ordinal", "gender": "multiclass", "is_zwj": "binary"}
-LIMIT = 1500  # images of a dataset
+LIMIT = 800  # images of a dataset
 
 
 @dataclass(frozen=True)

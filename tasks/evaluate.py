@@ -94,6 +94,7 @@ def run(stage: Stage) -> None:
         "classes": _classes(primary, target),
         "num_images": {role.name: len(role) for role in (source, target)},
         "datasets": {"source": params.source, "target": params.target},
+        "same_files": int(np.isin(target.table["sha256"], source.table["sha256"]).sum()),
         "shared": int(np.isin(target.table["key"][target.rows("test")], source.table["key"]).sum()),
         "tasks": [_task_row(task) for task in tasks.values()],
         "use": params.adapt.use,

@@ -194,6 +194,8 @@ def _explain(error: ErrorDetails) -> str:
     if error["type"] == "value_error":
         return f"{key + ': ' if key else ''}{error['ctx']['error']}"
     value, hint = error["input"], ""
+    if error["type"] == "string_too_short":
+        return f"{key} is empty: write something there"
     if error["loc"][-1:] == ("[key]",):
         block = str(error["loc"][0])
         allowed = (

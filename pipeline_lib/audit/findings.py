@@ -49,9 +49,9 @@ def _same(audit: Mapping[str, Any]) -> Iterator[Finding]:
     if count := audit["shared"]:
         images, them = ("1 test image", "it") if count == 1 else (f"{count} test images", "them")
         yield _finding(
-            "warning",
+            "info",
             f"{images} of the target {'is' if count == 1 else 'are'} also in the source, as the same file or as one of "
-            f"the same group, so pretraining leaves {them} out there, and what looks like {them} may flatter scores",
+            f"the same group, so nothing is learnt from {them} there",
         )
 
 

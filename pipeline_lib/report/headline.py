@@ -24,7 +24,7 @@ def headline(evaluation: Mapping[str, Any]) -> str:
     rows = {row["kind"]: row for row in evaluation["comparisons"] if row["label"] == primary}
     ways = [*_with_labels(rows, evaluation), *_with_few(rows, evaluation), *_without(rows)]
     if not ways:
-        return _not_scored(list(rows.values()), evaluation) + _shared(evaluation)
+        return _not_scored(list(rows.values()), evaluation) + _same(evaluation)
     metrics = [None, *(row["metric"] for _, row in ways)]
     parts = [
         f"{text} has {beside_constant(row, again=row['metric'] == before)}"
@@ -33,10 +33,10 @@ def headline(evaluation: Mapping[str, Any]) -> str:
     said = "; ".join(parts)
     seeds = runs(len(evaluation["seeds"]))
     if any(beats_constant(row) for _, row in ways):
-        return f"On {quoted(primary)} of the target, {seeds}, {said}.{_shared(evaluation)}"
+        return f"On {quoted(primary)} of the target, {seeds}, {said}.{_same(evaluation)}"
     return (
         f"Nothing here is clearly better than a constant answer on {quoted(primary)} of the target, {seeds}: "
-        f"{said}.{_shared(evaluation)}"
+        f"{said}.{_same(evaluation)}"
     )
 
 
@@ -111,10 +111,10 @@ def _not_scored(rows: list[Row], evaluation: Mapping[str, Any]) -> str:
     )
 
 
-def _shared(evaluation: Mapping[str, Any]) -> str:
-    if not evaluation["shared"]:
+def _same(evaluation: Mapping[str, Any]) -> str:
+    """Return a caveat where so many target images are the source's own that there is little to carry over."""
+    same, num = evaluation["same_files"], evaluation["num_images"]["target"]
+    if 2 * same < num:
         return ""
-    are = "is" if evaluation["shared"] == 1 else "are"
-    return (
-        f" Beware: {count(evaluation['shared'], 'test image')} of the target {are} in the source too, which flatters."
-    )
+    images = count(num, "target image")
+    return f" Beware: {same:,} of the {images} are in the source too, so this is hardly another domain."

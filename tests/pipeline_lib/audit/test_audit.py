@@ -268,7 +268,7 @@ def test_images_that_both_roles_have_are_said() -> None:
     target = role("target", {"t": squares(40, seed=1)[0]}, split=split, keys=groups)
     by_group = audit(source, target, **SETTINGS)
     assert by_group["shared"] == flat(by_group)["shared"] == 20 and not by_group["same_images"]
-    assert "20 test images of the target are also in the source" in sentences(by_group, "warning")
+    assert "20 test images of the target are also in the source" in sentences(by_group, "info")
 
 
 def test_images_that_another_dataset_made_test_images_are_counted() -> None:

@@ -128,6 +128,7 @@ def make_evaluation(
         "num_images": {"source": 1000, "target": 400},
         "datasets": {"source": ["mnist"], "target": ["digits"]},
         "shared": 0,
+        "same_files": 0,
         "tasks": tasks,
         "use": "shot_im",
         "train": "finetuned",

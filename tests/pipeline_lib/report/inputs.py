@@ -161,6 +161,7 @@ def make_audit(roles: dict[str, Role], text: str) -> dict[str, Any]:
         "duplicates_across": {"count": 1, "examples": examples},
         "same_images": False,
         "shared": 2,
+        "same_files": 0,
         "findings": [{"level": level, "sentence": text} for level in ("info", "blocking", "warning")],
     }
 

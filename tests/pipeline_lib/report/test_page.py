@@ -173,7 +173,7 @@ def test_short_budgets_and_shared_images_are_said():
     text = Page(render_page(**inputs)).text
     assert "hollow marks are short" in text
     assert "0.750*" in text
-    assert "Of the target's test images, 7 are in the source too" in text
+    assert "Of the target's test images, 7 have their group, or the very file, in the source too" in text
 
 
 def test_many_classes_and_labels_stay_small():
