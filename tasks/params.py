@@ -85,6 +85,8 @@ class Params(Block):
 
     @model_validator(mode="after")
     def _roles_name_datasets(self) -> "Params":
+        if taken := [name for name in ("source", "target") if name in self.datasets]:
+            raise ValueError(f"datasets has the name '{taken[0]}', which is that of a role: give it another")
         for role, names in (("source", self.source), ("target", self.target)):
             for name in names:
                 if name not in self.datasets:
@@ -194,14 +196,14 @@ def _explain(error: ErrorDetails) -> str:
     if error["type"] == "value_error":
         return f"{key + ': ' if key else ''}{error['ctx']['error']}"
     value, hint = error["input"], ""
-    if error["type"] == "string_too_short":
-        return f"{key} is empty: write something there"
     if error["loc"][-1:] == ("[key]",):
         block = str(error["loc"][0])
         allowed = (
             "take letters, digits, dashes and underscores, 50 at most" if block == "datasets" else "write some text"
         )
         return f"{block} has the name {shown(value)}: {'write it in quotes' if isinstance(value, int) else allowed}"
+    if error["type"] == "string_too_short":
+        return f"{key} is empty: write something there"
     if error["type"] == "literal_error" and isinstance(value, str):
         words = error["ctx"]["expected"].replace(" or ", ", ").split(", ")
         hint = nearest(value, [word.strip("'") for word in words])

@@ -195,6 +195,9 @@ def grouped(project) -> Path:
     """A project with a stage for each dataset and one for each of two seeds, committed, none of which has run."""
     (project / "dvc.yaml").write_text(GROUPS)
     (project / "groups.py").write_text(GROUPS_CODE)
+    with (project / ".gitignore").open("a") as file:
+        # Else DVC lists outputs in files of its own inside the folders that `judge` depends on, as they come.
+        file.write("/out/\n/metrics/\n")
     edit(project, "seeds: [0]", "seeds: [0, 1]")
     subprocess.run(["git", "add", "-A"], cwd=project, check=True)
     subprocess.run(["git", "commit", "-q", "-m", "groups"], cwd=project, check=True)

@@ -130,7 +130,7 @@ def test_presets_are_valid_and_have_what_dvc_reads(preset: Path) -> None:
         ("datasets.mnist.invert", "yes", "datasets.mnist.invert is 'yes', but must be a valid boolean"),
         ("datasets.mnist.max_broken", 10, "datasets.mnist.max_broken is 10, but must be less than or equal to 1"),
         ("datasets.mnist.test_fraction", 1, "datasets.mnist.test_fraction is 1, but must be less than 1"),
-        ("datasets.mnist.path", "", "datasets.mnist.path is '', but"),
+        ("datasets.mnist.path", "", "datasets.mnist.path is empty: write something there"),
         ("datasets.mnist.levels", [200, 100], "levels are [200, 100], but the first must be below the second"),
         ("datasets.mnist.labls", "x.csv", "did you mean 'labels'?"),
         ("datasets.digits.content", 29, "datasets.digits.content is 29 px, larger than image.size, which is 28"),
@@ -139,7 +139,7 @@ def test_presets_are_valid_and_have_what_dvc_reads(preset: Path) -> None:
         ("pretrain.lr", -1, "pretrain.lr is -1, but must be greater than 0"),
         ("pretrain.epochs", 0, "pretrain.epochs is 0, but must be greater than or equal to 1"),
         ("pretrain.size", 29, "pretrain.size is 29 px, larger than image.size, which is 28"),
-        ("pretrain.weights_path", "", "pretrain.weights_path is '', but"),
+        ("pretrain.weights_path", "", "pretrain.weights_path is empty: write something there"),
         ("image.channels", 2, "image.channels is 2, but must be 1 or 3"),
         ("heads.train", "frosen", "did you mean 'frozen'?"),
         ("heads.views.min_scale", None, None),
@@ -203,6 +203,14 @@ def test_a_dataset_may_be_in_no_role_and_the_order_of_names_is_kept(raw: dict[st
 def test_a_name_of_a_dataset_is_one_for_files_and_stages(raw: dict[str, Any], name: Any) -> None:
     raw["datasets"][name] = raw["datasets"]["mnist"]
     assert f"datasets has the name {name!r}" in refusal(raw)
+
+
+@pytest.mark.parametrize("name", ["source", "target"])
+def test_no_dataset_has_the_name_of_a_role(raw: dict[str, Any], name: str) -> None:
+    """Scores are given by role and by dataset, under these names."""
+    spec = raw["datasets"].pop("mnist")
+    message = refusal(raw, {"datasets": {**raw["datasets"], name: spec}, "source": [name]})
+    assert f"datasets has the name '{name}', which is that of a role" in message
 
 
 @pytest.mark.parametrize("name", ["a", "A-1_b", "2024", "x" * 50])
