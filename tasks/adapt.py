@@ -42,7 +42,7 @@ def run(stage: Stage, training: int) -> None:
     model = load_multi_task(Path(f"models/heads/{training}"))
     trained = read_json(Path(f"models/heads/{training}/config.json"))
     rows = Rows(target.images, np.arange(len(target)))
-    carried = [name for name in model.specs if trained["learnt_from"][name] == "source"]
+    carried = [name for name in model.specs if trained["learnt_from"][name] in ("source", "both")]
     label = _label(params.primary_label, model, carried)
     adapted: dict[str, MultiTask] = {SOURCE_ONLY: model}
     histories = [pd.DataFrame(columns=CURVE)]
@@ -57,8 +57,8 @@ def run(stage: Stage, training: int) -> None:
     with written_in("adapt"):
         for name in methods:
             adapter = pick(ADAPTERS, name, "methods")
-            if label is None and (adapter.needs_label or adapter.needs_source):
-                say(f"adapt: no label with classes is learnt from the source, so {name} is left out")
+            if lacking := adapter.lacks(model, label):
+                say(f"adapt: {lacking}, so {name} is left out")
                 continue
             learner = with_options(adapter, block.options.get(name, {}), f"options.{name}")
             adapted[name], history = _adapt(stage, name, learner, copy.deepcopy(model), label, batches, rows, training)

@@ -85,8 +85,9 @@ class Params(Block):
 
     @model_validator(mode="after")
     def _roles_name_datasets(self) -> "Params":
-        if taken := [name for name in ("source", "target") if name in self.datasets]:
-            raise ValueError(f"datasets has the name '{taken[0]}', which is that of a role: give it another")
+        # Names under which the scores of roles, and of what was held out, are kept beside those of datasets.
+        if taken := [name for name in ("source", "target", "heads") if name in self.datasets]:
+            raise ValueError(f"datasets has the name '{taken[0]}', which is taken: give it another")
         for role, names in (("source", self.source), ("target", self.target)):
             for name in names:
                 if name not in self.datasets:
@@ -101,12 +102,6 @@ class Params(Block):
                 f"'{shared[0]}' is both in source and in target, so nothing could be carried over to it: "
                 "take it out of one of them"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _datasets_are_no_roles(self) -> "Params":
-        if taken := [name for name in ("source", "target") if name in self.datasets]:
-            raise ValueError(f"datasets has the name '{taken[0]}', which is that of a role: choose another")
         return self
 
     @model_validator(mode="after")

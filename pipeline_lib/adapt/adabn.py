@@ -2,8 +2,6 @@
 
 from typing import Annotated
 
-from torch import nn
-
 from pipeline_lib.adapt.adapter import Adapter
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.registry import Range
@@ -19,6 +17,7 @@ class AdaBN(Adapter):
 
     name = "adabn"
     needs_label = False
+    needs_batch_norm = True
     trains = False
 
     def __init__(
@@ -31,5 +30,5 @@ class AdaBN(Adapter):
     ) -> None:
         super().__init__(model, label, source)
         self.batch_size = batch_size
-        if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        if self.lacks(model, label):
             raise UserError(f"adabn needs batch normalisation, which the encoder '{model.encoder.name}' lacks")

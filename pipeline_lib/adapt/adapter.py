@@ -23,12 +23,13 @@ class Adapter(nn.Module):
 
     ``label`` names the one whose classes it goes by, where it ``needs_label``; ``source`` gives labelled images of the
     source where it ``needs_source``: placed batches with the columns ``images_BCHW`` (uint8) and ``labels``, as the
-    label's kind encodes them. Raises UserError where it lacks what it needs.
+    label's kind encodes them. Raises UserError where it lacks what it needs, which ``lacks`` tells beforehand.
     """
 
     name: ClassVar[str]
     needs_label: ClassVar[bool] = True
     needs_source: ClassVar[bool] = False
+    needs_batch_norm: ClassVar[bool] = False
     trains: ClassVar[bool] = True
 
     def __init__(self, model: MultiTask, label: str | None, source: Batches | None = None) -> None:
@@ -40,6 +41,16 @@ class Adapter(nn.Module):
             self._check(label)
         if self.needs_source and source is None:
             raise UserError(f"{self.name} needs labelled images of the source, and there are none: leave it out")
+
+    @classmethod
+    def lacks(cls, model: MultiTask, label: str | None) -> str | None:
+        """Return what the adapter needs and does not have, as a clause, or None."""
+        if label is None and (cls.needs_label or cls.needs_source):
+            return "no label with classes is learnt from the source"
+        norms = (isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+        if cls.needs_batch_norm and not any(norms):
+            return f"the encoder '{model.encoder.name}' has no batch normalisation"
+        return None
 
     def finish(self, rows: Rows, device: torch.device) -> None:
         """Leave the model on ``device``, in evaluation mode, with the batch statistics of the target's ``rows``.

@@ -81,7 +81,7 @@ def transductive(
 
     ``judges`` are those of all labels on the target; ``ids`` are the ids of all target images.
     """
-    learnt = [task for task in tasks.values() if task.learn_from == "source"]
+    learnt = [task for task in tasks.values() if task.learn_from in ("source", "both")]
     if not learnt:
         yield Comparison("transductive", use, "", reason="not_learnt_from_source")
         return
@@ -143,8 +143,8 @@ def _not_adapted(learnt: Sequence[Task], use: str) -> str:
     """Return the code of why there are no answers of the adapter ``use``."""
     if use == "none":
         return "not_adapted"
-    # A target of one image has no statistics, and most adapters go by classes.
-    return "too_few_images" if any(KINDS[task.kind].has_classes for task in learnt) else "not_classes"
+    # Most adapters go by classes; some need a kind of encoder, and all of them two images.
+    return "not_adapted" if any(KINDS[task.kind].has_classes for task in learnt) else "not_classes"
 
 
 def _unknown_classes(task: Task, judge: Judge) -> dict[str, int]:

@@ -121,9 +121,11 @@ def _one_label(rows: Sequence[Row], evaluation: Mapping[str, Any]) -> str:
 
 
 def _not_adapted(rows: Sequence[Row], evaluation: Mapping[str, Any]) -> str:
-    return (
-        "does not apply, because no adapter is handed on, so the model stays as it was trained: name an adapter to use"
-    )
+    if evaluation["use"] == "none":
+        why = "no adapter is handed on"
+    else:
+        why = f"{evaluation['use']} does not fit this encoder or target (adapt says what it lacks)"
+    return f"does not apply, because {why}, so the model stays as it was trained: name another adapter to use"
 
 
 def _one_class(rows: Sequence[Row], evaluation: Mapping[str, Any]) -> str:

@@ -210,7 +210,7 @@ def test_no_dataset_has_the_name_of_a_role(raw: dict[str, Any], name: str) -> No
     """Scores are given by role and by dataset, under these names."""
     spec = raw["datasets"].pop("mnist")
     message = refusal(raw, {"datasets": {**raw["datasets"], name: spec}, "source": [name]})
-    assert f"datasets has the name '{name}', which is that of a role" in message
+    assert f"datasets has the name '{name}', which is taken" in message
 
 
 @pytest.mark.parametrize("name", ["a", "A-1_b", "2024", "x" * 50])

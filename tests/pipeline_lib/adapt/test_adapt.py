@@ -19,6 +19,7 @@ from pipeline_lib.adapt.mcc import class_confusion
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.registry import Range, option_hints, with_options
 from pipeline_lib.data.rows import Rows
+from pipeline_lib.encoders.encoder import Encoder
 from pipeline_lib.encoders.inference import stream
 from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.training import Batches, Hardware, fit
@@ -314,3 +315,11 @@ def test_mcc_normalises_each_domain_by_its_own_batch_and_does_not_see_labels_tha
     found = adapter(to_tensor(squares(12, seed=2, shifted=True)[0]))
     assert found["source_loss"].item() == 0
     assert [len(x) for x in seen] == [12, 12]
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_what_an_adapter_lacks_is_known_before_it_is_made(name: str) -> None:
+    encoders = {name: Encoder(name, 1, 16, [0.5], [0.5]) for name in ("small_cnn", "small_vit")}
+    plain = MultiTask(encoders["small_vit"], {})
+    assert ("no batch normalisation" in (ADAPTERS[name].lacks(plain, "kind") or "")) == (name == "adabn")
+    assert (ADAPTERS[name].lacks(MultiTask(encoders["small_cnn"], {}), None) is None) == (name == "adabn")
