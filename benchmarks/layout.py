@@ -53,13 +53,13 @@ def read_parquet(path: Path, limit: int | None = None, seed: int = 0) -> tuple[l
 
 def make_project(folder: Path, edit: Callable[[dict[str, Any]], None], base: str = "params.yaml") -> Path:
     """Make a repository of the project in ``folder``, its params.yaml that of ``base`` after ``edit``."""
-    yaml = YAML()
-    params = yaml.load((ROOT / base).read_text(encoding="utf-8"))
+    editor = YAML()
+    params = editor.load((ROOT / base).read_text(encoding="utf-8"))
     edit(params)
     edited = folder.with_suffix(".yaml")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with edited.open("w", encoding="utf-8") as file:
-        yaml.dump(params, file)
+        editor.dump(params, file)
     return copy_project(folder, edited)
 
 

@@ -13,6 +13,8 @@ from pipeline_lib.encoders.inference import read_ahead
 
 # A larger share of the device's memory would leave too little to the model and its activations.
 RESIDENT_SHARE = 0.3
+# In a CPU's memory more would gain nothing: the system keeps files that are read again and again by itself.
+RESIDENT_ON_CPU = 2**28  # bytes
 # Batch normalisation has no variance to divide by in a batch of one.
 LEAST = 2
 
@@ -60,6 +62,8 @@ class Batches:
         """Bring the columns to the device where they fit in ``share`` of its memory."""
         self.device = device
         room = share * memory_of(device)
+        if device.type == "cpu":
+            room = min(room, RESIDENT_ON_CPU)
         for name, column in self.columns.items():
             if isinstance(column, Tensor):
                 self.columns[name] = column.to(device)
