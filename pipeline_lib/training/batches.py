@@ -14,7 +14,7 @@ from pipeline_lib.encoders.inference import read_ahead
 # A larger share of the device's memory would leave too little to the model and its activations.
 RESIDENT_SHARE = 0.3
 # In a CPU's memory more would gain nothing: the system keeps files that are read again and again by itself.
-RESIDENT_ON_CPU = 2**28  # bytes
+RESIDENT_ON_CPU = 2**26  # bytes
 # Batch normalisation has no variance to divide by in a batch of one.
 LEAST = 2
 
