@@ -94,15 +94,16 @@ def test_two_processes_compute_the_loss_and_the_gradients_of_one(name: str, foun
             their_loss, their_gradients = found[rank][name][i]
             torch.testing.assert_close(their_loss, loss, rtol=1e-5, atol=1e-7)
             assert set(their_gradients) == set(gradients)
-            # Views are made in single precision, and rounded otherwise in batches of another size, which can move a
-            # maximum that is pooled to its neighbour.
+            # Views are made in single precision, and rounded otherwise in batches of another size. Two of VICReg's 144
+            # values are farther apart than the others'; why is not known.
+            loose = 10 if name == "vicreg" else 1
             scale = max(gradient.abs().max().item() for gradient in gradients.values())
             for key, gradient in gradients.items():
                 torch.testing.assert_close(
                     their_gradients[key],
                     gradient,
-                    rtol=1e-3,
-                    atol=1e-4 * scale,
+                    rtol=loose * 1e-4,
+                    atol=loose * 1e-5 * scale,
                     msg=lambda text, key=key: f"{key}: {text}",
                 )
 
