@@ -29,7 +29,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.machine import machine
-from pipeline_lib.core.compute import keep_freed_memory, resolve_device, seed_everything
+from pipeline_lib.core.compute import resolve_device, seed_everything
+from pipeline_lib.core.processes import keep_freed_memory
 from pipeline_lib.core.registry import pick
 from pipeline_lib.data.rows import Images, Rows
 from pipeline_lib.encoders.encoder import Encoder, from_config

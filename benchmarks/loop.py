@@ -19,7 +19,8 @@ from typing import Any
 import torch
 
 from benchmarks.machine import machine
-from pipeline_lib.core.compute import keep_freed_memory, resolve_device
+from pipeline_lib.core.compute import resolve_device
+from pipeline_lib.core.processes import keep_freed_memory
 from pipeline_lib.encoders.encoder import from_config
 from pipeline_lib.methods import METHODS
 from pipeline_lib.training import Batches, Hardware, fit

@@ -21,6 +21,7 @@ from typing import Any
 
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.files import partial_path, publish, remove, sync
+from pipeline_lib.core.processes import keep_freed_memory, leads
 from tasks.declaration import read_declaration
 from tasks.foreign import DeviceError, translated
 from tasks.meta import refuse_unmet_before
@@ -73,9 +74,6 @@ class Stage:
 
 def main(address: str, body: Callable[[Stage], None]) -> None:
     """Run ``body`` as the stage of dvc.yaml with this address and exit: 0 done, 2 a user's mistake, 1 a crash."""
-    # torch takes seconds to import, which those who import this module only for `guarded` need not wait.
-    from pipeline_lib.core.compute import keep_freed_memory
-
     _die_with_parent()
     keep_freed_memory()
     guarded(lambda: run(address, body))
@@ -87,8 +85,6 @@ def run(address: str, body: Callable[[Stage], None]) -> None:
     Its outputs appear together at the end, and only if no dependency or parameter changed meanwhile: DVC
     hashes dependencies after the command and would record the edit as the input of the old result.
     """
-    from pipeline_lib.core.ranks import leads
-
     declaration = read_declaration(address)
     outs = tuple(map(Path, declaration.outs))
     if not leads():  # A further process of a distributed training: the first one answers for the stage.

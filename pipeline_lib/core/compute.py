@@ -1,6 +1,5 @@
 """The device that a stage computes on, and the state of torch's generators."""
 
-import ctypes
 import os
 import random
 
@@ -72,20 +71,6 @@ def memory_of(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def keep_freed_memory() -> None:
-    """Ask glibc to keep freed memory for the next tensor of its size, as PyTorch does on a GPU.
-
-    It would give large pieces back to the system and get them anew, zeroed page by page, in every step, which takes
-    longer than most of the arithmetic on them. Other C libraries are left as they are.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        trim_threshold, mmap_threshold = -1, -3  # of malloc.h
-        mallopt(trim_threshold, 2**31 - 1)
-        # Older ones allow no more than 32 MiB.
-        mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25)
 
 
 def memory_error(error: BaseException) -> bool:

@@ -1,7 +1,5 @@
 """The processes of a distributed training: which one this is, and rows gathered from all of them."""
 
-import os
-
 import torch
 from torch import Tensor, distributed
 
@@ -27,11 +25,3 @@ def gather(x: Tensor) -> Tensor:
     from lightly.utils.dist import GatherLayer
 
     return torch.cat(GatherLayer.apply(x.contiguous()))
-
-
-def leads() -> bool:
-    """Say whether this process is the first of its training, which alone writes results; the others only compute.
-
-    Also before the processes have met: by the variables that Lightning, torchrun and Slurm start processes with.
-    """
-    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "RANK"))
