@@ -35,8 +35,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from benchmarks.machine import machine
-from pipeline_lib.core.processes import keep_freed_memory
 from pipeline_lib.core.files import write_json
+from pipeline_lib.core.processes import keep_freed_memory
 from pipeline_lib.views import View, make_view
 
 Step = Callable[[], list[Tensor]]

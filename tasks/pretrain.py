@@ -17,8 +17,8 @@ from torch import Tensor
 from pipeline_lib.core.compute import resolve_device, resolve_hardware, seed_everything
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.files import write_csv, write_json
-from pipeline_lib.core.progress import say
 from pipeline_lib.core.processes import leads
+from pipeline_lib.core.progress import say
 from pipeline_lib.core.registry import pick, with_options
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.roles import Role
