@@ -20,20 +20,20 @@ help:  ## list the targets
 
 run: .venv/.ready project  ## run what is out of date of the pipeline, and print its verdict
 	@$(BIN)/python -m tasks.check
-	@$(BIN)/python -m flows.repro
+	@$(BIN)/python -m flows.repo.repro
 	@$(BIN)/python -m tasks.verdict
 
 plan: .venv/.ready project  ## list every stage with what will become of it, and why; runs nothing
-	@$(BIN)/python -m flows.plan
+	@$(BIN)/python -m flows.repo.plan
 
 flow: .venv/.ready project  ## the same through Prefect: a task a stage, with metrics and the map as artifacts
-	@$(BIN)/python -m flows.transfer
+	@$(BIN)/python -m flows.pipeline
 
 ui: .venv/.ready project  ## serve the flow and Prefect's UI, and print the address
-	@$(BIN)/python -m flows.serve
+	@$(BIN)/python -m flows.server.serve
 
 worker: .venv/.ready project  ## run a worker in this clone, for the server that PREFECT_API_URL names
-	@$(BIN)/python -m flows.worker
+	@$(BIN)/python -m flows.server.worker
 
 test: .venv/.ready  ## run the tests
 	@$(BIN)/python -m pytest

@@ -14,7 +14,7 @@ from unittest import mock
 import httpx
 
 from benchmarks.scratch import LEAST_PARAMS, ROOT, environment
-from flows.server import api
+from flows.server.start import api
 from tasks.yaml_files import read_yaml
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 
 from benchmarks.kill_project import Project, Server, wait_for
-from flows import child
-from flows.server import _free_port, answers
+from flows.machine import child
+from flows.server.start import _free_port, answers
 
 
 def signalled(project: Project, server: Server, number: int, target: str, moment: str) -> dict[str, Any]:
@@ -35,10 +35,10 @@ def signalled(project: Project, server: Server, number: int, target: str, moment
 
 
 def cancelled(project: Project, server: Server) -> dict[str, Any]:
-    """Cancel a run of a worker, with the server that `python -m flows.serve` starts."""
+    """Cancel a run of a worker, with the server that `python -m flows.server.serve` starts."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}/api"
-    serve = project.start("", "middle", "flows.serve", "--port", str(port))
+    serve = project.start("", "middle", "flows.server.serve", "--port", str(port))
     find = f"{url}/deployments/filter"
     wait_for(lambda: answers(url) and httpx.post(find, json={}, timeout=30).json(), "the deployment")
     (deployment,) = httpx.post(find, json={}, timeout=30).json()
@@ -73,7 +73,7 @@ def zombie(project: Project, server: Server) -> dict[str, Any]:
 
 def _watch(project: Project, server: Server) -> None:
     """Watch the server as every worker does."""
-    watcher = child.start("flows.watch", environment={"PREFECT_API_URL": server.url})
+    watcher = child.start("flows.server.liveness", environment={"PREFECT_API_URL": server.url})
     project.stack.callback(child.stop, watcher)
 
 

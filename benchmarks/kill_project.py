@@ -17,8 +17,8 @@ import httpx
 import psutil
 
 from benchmarks.scratch import LEAST_PARAMS, ROOT, differing, environment
-from flows import child
-from flows.server import _free_port, answers
+from flows.machine import child
+from flows.server.start import _free_port, answers
 
 SECONDS = 180  # the most that anything may take
 DVC = """stages:
@@ -112,7 +112,7 @@ class Project:
         """Copy the project to its folder."""
         shutil.copytree(self.template / "fresh", self.folder, dirs_exist_ok=True)
 
-    def start(self, url: str, hold: str = "", module: str = "flows.transfer", *arguments: str) -> psutil.Popen:
+    def start(self, url: str, hold: str = "", module: str = "flows.pipeline", *arguments: str) -> psutil.Popen:
         """Start the flow, of which a stage waits at the moment ``hold``."""
         (self.folder / "hold").write_text(hold)
         places = {"PREFECT_HOME": str(self.folder / ".graftline/prefect"), "PREFECT_API_URL": url}
@@ -139,7 +139,7 @@ class Project:
             f"the moment {moment}",
         )[-1]
         stage = psutil.Process(int(line.split()[0]))
-        dvc = next(process for process in stage.parents() if "flows.child" in process.cmdline())
+        dvc = next(process for process in stage.parents() if "flows.machine.child" in process.cmdline())
         self._tracked |= {dvc.parent(), *dvc.parent().children(recursive=True)}
         return {"stage": stage, "dvc": dvc, "flow": dvc.parent()}
 

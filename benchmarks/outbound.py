@@ -1,10 +1,10 @@
 """Count what tries to leave this machine while the pipeline is planned, run, scheduled and watched.
 
-``python -m benchmarks.outbound`` starts `python -m flows.serve` in a copy of the project, reads its UI as a browser
-does, prints the plan, runs the flow at the setting of ``--params``, and once more with nothing to do. Every Python in
-it, also DVC's, Prefect's and that of each stage, writes down the names that it looks up and the addresses that it
-connects or sends to. It ends with one line of JSON: how many of them are not this machine (``connections``) and which
-(``destinations``). Links to other hosts that the UI loads count too. Not seen is what a C library sends without
+``python -m benchmarks.outbound`` starts `python -m flows.server.serve` in a copy of the project, reads its UI as a
+browser does, prints the plan, runs the flow at the setting of ``--params``, and once more with nothing to do. Every
+Python in it, also DVC's, Prefect's and that of each stage, writes down the names that it looks up and the addresses
+that it connects or sends to. It ends with one line of JSON: how many of them are not this machine (``connections``) and
+which (``destinations``). Links to other hosts that the UI loads count too. Not seen is what a C library sends without
 Python's sockets, and what the UI's scripts would ask for once they run.
 """
 
@@ -28,7 +28,7 @@ import httpx
 
 from benchmarks.graphs import flow_environment
 from benchmarks.scratch import ROOT, copy_project
-from flows.server import answers
+from flows.server.start import answers
 from pipeline_lib.core.progress import say
 
 # Python imports it at its start, before anything else can connect.
@@ -61,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", type=Path, default=ROOT / "configs/small.yaml", help="the setting to run")
     params = parser.parse_args().params
-    # A shell lets what it starts in the background ignore Ctrl-C, and so would flows.serve.
+    # A shell lets what it starts in the background ignore Ctrl-C, and so would flows.server.serve.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as temporary:
         project = Path(temporary) / "project"
@@ -72,7 +72,7 @@ def main() -> None:
         with _served(project, environment) as address:
             pages, links = read_pages(address)
             say(f"{pages} files of the UI are read")
-            for module in ("flows.plan", "flows.transfer", "flows.transfer"):
+            for module in ("flows.repo.plan", "flows.pipeline", "flows.pipeline"):
                 say(f"{module} runs")
                 command = [sys.executable, "-m", module]
                 subprocess.run(command, cwd=project, env=environment, stdout=subprocess.DEVNULL, check=True)
@@ -135,11 +135,11 @@ def loaded(text: str, base: str) -> set[str]:
 
 @contextmanager
 def _served(project: Path, environment: Mapping[str, str]) -> Iterator[str]:
-    """Run `python -m flows.serve` until Ctrl-C, and yield the address of its UI when its worker runs too."""
+    """Run `python -m flows.server.serve` until Ctrl-C, and yield the address of its UI when its worker runs too."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "flows.serve", "--port", str(port)]
+    command = [sys.executable, "-m", "flows.server.serve", "--port", str(port)]
     with (project / "serve.log").open("w") as log:
         process = subprocess.Popen(command, cwd=project, env=environment, stdout=log, stderr=log)
         try:
@@ -156,7 +156,7 @@ def _wait_for_worker(process: subprocess.Popen[bytes], url: str, log: Path) -> N
         if answers(url) and "Worker" in log.read_text(encoding="utf-8"):
             return
         time.sleep(0.5)
-    raise RuntimeError(f"flows.serve did not start: {log.read_text(encoding='utf-8')}")
+    raise RuntimeError(f"flows.server.serve did not start: {log.read_text(encoding='utf-8')}")
 
 
 if __name__ == "__main__":

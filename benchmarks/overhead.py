@@ -4,7 +4,7 @@
 the flow with a Prefect server that is up (`flow_s`), and by the flow that starts one for the run
 (`flow_with_server_s`; the server's database is there already). Then it takes the time of a flow with nothing to do
 and a server that is up, for the whole process (`flow_noop_s`) and within the flow (`flow_noop_inside_s`), and that of
-`python -m flows.plan` with 200 made-up stages (`plan_200_s`, the slowest of new, finished and changed). All are
+`python -m flows.repo.plan` with 200 made-up stages (`plan_200_s`, the slowest of new, finished and changed). All are
 medians, in seconds. It ends with them as one line of JSON, and with exit code 1 if the flow did not leave the dvc.lock
 of `dvc repro`. ``--save`` writes results/overhead.json.
 """
@@ -75,10 +75,10 @@ def run_pipelines(folder: Path, params: Path, rounds: int) -> tuple[dict[str, li
                 spans[way].append(_time(project, environment(project), "dvc", "repro"))
             elif way == "flow_s":
                 with server(home) as url:
-                    spans[way].append(_time(project, flow_environment(project, url), "flows.transfer"))
+                    spans[way].append(_time(project, flow_environment(project, url), "flows.pipeline"))
             else:
                 alone = {**flow_environment(project, None), "PREFECT_HOME": str(home)}
-                spans[way].append(_time(project, alone, "flows.transfer"))
+                spans[way].append(_time(project, alone, "flows.pipeline"))
             locks.add((project / "dvc.lock").read_bytes())
             say(f"{way}: {spans[way][-1]:.1f}")
     return spans, len(locks) == 1, project
@@ -90,7 +90,7 @@ def idle(project: Path, home: Path, repeats: int) -> dict[str, list[float]]:
     with server(home) as url:
         # One more, whose time does not count: it is the first to publish what the stages left.
         for number in range(repeats + 1):
-            seconds = _time(project, flow_environment(project, url), "flows.transfer")
+            seconds = _time(project, flow_environment(project, url), "flows.pipeline")
             if number:
                 spans["flow_noop_s"].append(seconds)
                 spans["flow_noop_inside_s"].append(float(last_run(url)["total_run_time"]))
@@ -111,7 +111,7 @@ def time_plans(folder: Path, repeats: int) -> Mapping[str, list[float]]:
 
 
 def _time_plan(project: Path, repeats: int) -> list[float]:
-    spans = [_time(project, flow_environment(project, None), "flows.plan") for _ in range(repeats)]
+    spans = [_time(project, flow_environment(project, None), "flows.repo.plan") for _ in range(repeats)]
     say(f"plan of 200 stages: {statistics.median(spans):.2f}")
     return spans
 

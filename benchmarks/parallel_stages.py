@@ -67,7 +67,7 @@ def main() -> None:
 
 def _run(project: Path, url: str) -> dict[str, str]:
     """Run the flow once and return the states of the stages that did not end Completed."""
-    command = [sys.executable, "-m", "flows.transfer"]
+    command = [sys.executable, "-m", "flows.pipeline"]
     environment = flow_environment(project, url)
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -26,7 +26,7 @@ from pipeline_lib.core.progress import say
 TIMEOUT = 1800  # seconds, for the run of a worker
 SERVER = """
 import sys
-from flows.server import _free_port, served
+from flows.server.start import _free_port, served
 with served(_free_port()) as url:
     print(url, flush=True)
     sys.stdin.read()
@@ -110,7 +110,9 @@ def _prefect(*arguments: str, cwd: Path, env: dict[str, str]) -> None:
 def _work(clone: Path, env: dict[str, str]) -> dict[str, Any]:
     """Run a worker in ``clone`` for one run of its deployment; return the states of its stages and the seconds."""
     say(f"a worker in the {clone.name} clone")
-    worker = subprocess.Popen([sys.executable, "-m", "flows.worker"], cwd=clone, env=env, stdout=subprocess.DEVNULL)
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "flows.server.worker"], cwd=clone, env=env, stdout=subprocess.DEVNULL
+    )
     auth = httpx.BasicAuth(*env["PREFECT_API_AUTH_STRING"].split(":"))
     began = time.monotonic()
     try:

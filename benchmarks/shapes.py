@@ -129,7 +129,7 @@ def run(folder: Path, name: str, with_flow: bool) -> str:
     print(f"\n{name} ({seconds} s)", *lines, sep="\n  ", flush=True)
     if with_flow:
         other = project_of(folder / name / "flow", pictures)
-        code, said, seconds = call(other, "flows.transfer")
+        code, said, seconds = call(other, "flows.pipeline")
         if code:
             return f"the flow ended with {code}: {said[-2000:]}"
         if changed := differing(project, other):

@@ -19,7 +19,7 @@ os.environ.setdefault("PREFECT_SERVER_UI_V2_ENABLED", "false")
 os.environ.setdefault("PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT", "false")
 # How long a stage that waits for the GPU sleeps between two tries: 30 s would leave the GPU idle in between.
 os.environ.setdefault("PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS", "1")
-# A run of which the server hears nothing for a while was killed: flows/killed.py.
+# A run of which the server hears nothing for a while was killed: flows/server/killed.py.
 os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
 # Four tries within 14 s: a server that restarts is back by then, and for a lost one nobody should wait minutes.
 os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "3")

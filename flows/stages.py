@@ -11,12 +11,12 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Cancelled, Completed, Failed
 from prefect.tasks import exponential_backoff
 
-from flows.lost import told
-from flows.order import run_in_order
-from flows.plan import PlannedStage
-from flows.publish import Progress, publish
-from flows.runner import StageResult, run_stage, stopping, supervised
-from flows.slot import gpu_slot, num_slots
+from flows.graph import run_in_order
+from flows.machine.gpu import gpu_slot, num_slots
+from flows.publish.artifacts import Progress, publish
+from flows.repo.plan import PlannedStage
+from flows.repo.run import StageResult, run_stage, stopping, supervised
+from flows.server.offline import told
 from pipeline_lib.core.errors import UserError
 from tasks.meta import Meta, parse_meta, unmet
 from tasks.params import Params

@@ -194,7 +194,7 @@ def _is_disk_full(error: Exception) -> bool:
 def _restore(address: str, outs: tuple[Path, ...]) -> None:
     """Bring back the last good outputs, which DVC removes before it runs a command."""
     if os.environ.get("DVC_STAGE") and Path("dvc.lock").exists() and not all(path.exists() for path in outs):
-        command = [sys.executable, "-m", "flows.restore", address]
+        command = [sys.executable, "-m", "flows.repo.restore", address]
         subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
 

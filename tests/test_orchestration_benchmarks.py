@@ -14,7 +14,7 @@ from benchmarks.graphs import finish, layered, lost_entries, make_project, paral
 from benchmarks.outbound import heard, is_local, listen, read_pages
 from benchmarks.parallel_stages import not_completed
 from benchmarks.scratch import ROOT
-from flows.plan import read_plan
+from flows.repo.plan import read_plan
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder = tmp_path_factory.mktemp("runs")
     projects = {name: make_project(folder / name) for name in ("repro", "flow", "shuffled")}
     shuffle_labels(projects["shuffled"] / "pictures/printed")
-    commands = {"repro": ("dvc", "repro"), "flow": ("flows.transfer",), "shuffled": ("dvc", "repro")}
+    commands = {"repro": ("dvc", "repro"), "flow": ("flows.pipeline",), "shuffled": ("dvc", "repro")}
     processes = {name: start(projects[name], *command) for name, command in commands.items()}
     try:
         said = {name: "\n".join(process.communicate()) for name, process in processes.items()}

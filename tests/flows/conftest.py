@@ -13,8 +13,8 @@ import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-from flows.server import _free_port
-from flows.transfer import deliver
+from flows.pipeline import deliver
+from flows.server.start import _free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = """seed: 0
@@ -145,7 +145,7 @@ def finished_template(template, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def served(finished_template, tmp_path_factory) -> Iterator[tuple[subprocess.Popen[str], Path, str]]:
-    """`python -m flows.serve` in a toy project with a database of its own: its process, project and address.
+    """`python -m flows.server.serve` in a toy project with a database of its own: its process, project and address.
 
     When all is done, Ctrl-C has to end it with all that it started.
     """
@@ -154,7 +154,7 @@ def served(finished_template, tmp_path_factory) -> Iterator[tuple[subprocess.Pop
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API")}
     environment |= {"PREFECT_HOME": str(project / ".graftline/prefect"), "PYTHONPATH": str(ROOT)}
     environment["PREFECT_WORKER_QUERY_SECONDS"] = "1"
-    command = [sys.executable, "-m", "flows.serve", "--nightly", "--port", str(_free_port())]
+    command = [sys.executable, "-m", "flows.server.serve", "--nightly", "--port", str(_free_port())]
     process = subprocess.Popen(command, cwd=project, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         told = next(line for line in process.stdout if line.startswith("Prefect's UI is at"))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.combinations import label, product, read_values, share, with_values
+from flows.sweep.grid import label, product, read_values, share, with_values
 from pipeline_lib.core.errors import UserError
 from tasks.yaml_files import PARAMS_FILE
 from tests.flows.conftest import PARAMS, depend, edit

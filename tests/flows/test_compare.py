@@ -1,6 +1,6 @@
 import pytest
 
-from flows.compare import dropped
+from flows.publish.compare import dropped
 from pipeline_lib.core.errors import UserError
 
 

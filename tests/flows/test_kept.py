@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from flows import picture
-from flows.kept import FOLDER, kept_map
+from flows.publish import picture
+from flows.publish.kept import FOLDER, kept_map
 from tasks import roles
 from tasks.params import check_params
 from tests.flows.conftest import ROOT
@@ -51,7 +51,7 @@ def test_a_map_by_another_label_or_of_other_datasets_is_drawn_anew(drawn, change
     assert kept(**changes) == b"map2"
 
 
-@pytest.mark.parametrize("module", ["flows.transfer", "flows.plan", "flows.repro", "tasks.check"])
+@pytest.mark.parametrize("module", ["flows.pipeline", "flows.repo.plan", "flows.repo.repro", "tasks.check"])
 def test_what_starts_often_imports_nothing_slow(module):
     look = f"import sys, {module}; print(sorted({{'torch', 'pandas', 'numpy', 'PIL'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -15,13 +15,17 @@ from prefect.events import emit_event
 from prefect.states import Failed, Running
 
 from benchmarks.kill_matrix import FAULTS, cases, measure, summary
-from flows import child, killed, lost, server, watch
-from flows.killed import named
-from flows.lock import hold
-from flows.mend import mend
-from flows.record import BEFORE, keep_order, recorded_stages
-from flows.runner import run_stage
-from flows.transfer import LOCK_FILE, deliver, transfer
+from flows.machine import child
+from flows.machine.lock import hold
+from flows.pipeline import LOCK_FILE, deliver, transfer
+from flows.repo.heal import mend
+from flows.repo.lockfile import BEFORE, keep_order, recorded_stages
+from flows.repo.run import run_stage
+from flows.server import killed
+from flows.server import liveness as watch
+from flows.server import offline as lost
+from flows.server import start as server
+from flows.server.killed import named
 from tests.flows.conftest import edit, ended, starts, wait_for
 from tests.flows.test_transfer import flow_process
 
@@ -64,7 +68,7 @@ def test_a_stage_is_ended_with_its_killed_run_politely_or_not(finished, command)
     # A shell stays between DVC and the program; in the second one, both do not listen.
     edit(finished, "python toy.py join", json.dumps(command), "dvc.yaml")
     (finished / "told-join").write_text("wait")
-    code = "from flows.runner import run_stage; run_stage('join', print, print)"
+    code = "from flows.repo.run import run_stage; run_stage('join', print, print)"
     flow = psutil.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
     first_stage_of(finished, "join")
     children = flow.children(recursive=True)
@@ -243,14 +247,15 @@ def test_a_server_with_a_password_records_the_run(finished, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment |= {"PREFECT_HOME": str(tmp_path / "home"), "PREFECT_SERVER_API_AUTH_STRING": "me:secret"}
     code = (
-        f"from flows.server import served\nwith served({server._free_port()}) as url: print(url, flush=True), input()"
+        "from flows.server.start import served\n"
+        f"with served({server._free_port()}) as url: print(url, flush=True), input()"
     )
     command = [sys.executable, "-c", code]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=environment, **pipes) as process:
         url = process.stdout.readline().strip()
         assert httpx.post(f"{url}/flow_runs/filter", json={}).status_code == 401
-        run = [sys.executable, "-m", "flows.transfer"]
+        run = [sys.executable, "-m", "flows.pipeline"]
         # The project's own server is found by PREFECT_HOME, and the password is known.
         subprocess.run(run, env=environment, check=True, timeout=120)
         runs = httpx.post(f"{url}/flow_runs/filter", json={}, auth=("me", "secret")).json()

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from flows.plan import describe, read_plan
+from flows.repo.plan import describe, read_plan
 from pipeline_lib.core.errors import UserError
 from tests.flows.conftest import ROOT, depend, edit, repro, starts
 
@@ -64,7 +64,7 @@ def test_a_result_that_dvc_has_is_foretold(finished):
 
 
 def test_the_plan_can_be_printed(finished):
-    command = [sys.executable, "-m", "flows.plan"]
+    command = [sys.executable, "-m", "flows.repo.plan"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=finished, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == describe(read_plan())

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from flows import publish
-from flows.picture import COLOURS, HIGH, LOW, draw_map
-from flows.publish import Progress, verdict_markdown
+from flows.publish import artifacts as publish
+from flows.publish.artifacts import Progress, verdict_markdown
+from flows.publish.picture import COLOURS, HIGH, LOW, draw_map
 from pipeline_lib.data.roles import Role
 
 ENTRY = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.restore import restore
+from flows.repo.restore import restore
 from tests.flows.conftest import ROOT, depend, edit, repro, starts, wait_for
 
 GUARDED = """
@@ -30,7 +30,7 @@ main("left", body)
 def start(project, *arguments):
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "flows.repro", *arguments]
+    command = [sys.executable, "-m", "flows.repo.repro", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=project, env=environment, **pipes)
 

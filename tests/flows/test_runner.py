@@ -6,9 +6,9 @@ import time
 import psutil
 import pytest
 
-from flows import runner
-from flows.record import recorded_stages
-from flows.runner import progress_event, run_stage, supervised
+from flows.repo import run as runner
+from flows.repo.lockfile import recorded_stages
+from flows.repo.run import progress_event, run_stage, supervised
 from tests.flows.conftest import edit, ended, starts
 
 # A stage that goes through the entry of every real stage.

@@ -5,7 +5,7 @@ import httpx
 import psutil
 import pytest
 
-from flows import server
+from flows.server import start as server
 from pipeline_lib.core.errors import UserError
 from tests.flows.conftest import wait_for
 

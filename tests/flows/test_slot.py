@@ -5,14 +5,14 @@ import threading
 
 import pytest
 
-from flows.slot import gpu_slot, num_slots
+from flows.machine.gpu import gpu_slot, num_slots
 from pipeline_lib.core.errors import UserError
 from tests.flows.conftest import wait_for
 
 HOLDER = """
 import tempfile, time
 tempfile.tempdir = {folder!r}
-from flows.slot import gpu_slot
+from flows.machine.gpu import gpu_slot
 with gpu_slot(lambda: False, lambda: None):
     print("held", flush=True)
     time.sleep(300)

@@ -5,8 +5,8 @@ import sys
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import sweep as module
-from flows.sweep import main
+from flows.sweep import cli as module
+from flows.sweep.cli import main
 from pipeline_lib.core.errors import UserError
 from tests.flows.conftest import edit, repro
 

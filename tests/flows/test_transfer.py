@@ -12,12 +12,12 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
 
-from flows import compare
+from flows import pipeline as transfer_module
 from flows import stages as stages_module
-from flows import transfer as transfer_module
-from flows.lock import hold
-from flows.record import BEFORE
-from flows.transfer import BUSY, LOCK_FILE, transfer
+from flows.machine.lock import hold
+from flows.pipeline import BUSY, LOCK_FILE, transfer
+from flows.publish import compare
+from flows.repo.lockfile import BEFORE
 from tests.flows.conftest import depend, edit, ended, repro, starts, wait_for
 
 AFTER = "  after:\n    cmd: touch out/after.txt\n    deps: [out/join.txt]\n    outs: [out/after.txt]\n"
@@ -309,7 +309,7 @@ def test_data_that_dvc_tracks_leaves_no_copy_of_the_record_behind(api, finished)
 
 def flow_process(api):
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.transfer"],
+        [sys.executable, "-m", "flows.pipeline"],
         env={**os.environ, "PREFECT_API_URL": api},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

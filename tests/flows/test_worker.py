@@ -21,7 +21,7 @@ def test_a_worker_without_a_server_is_refused(project, monkeypatch, url, sentenc
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     if url:
         monkeypatch.setenv("PREFECT_API_URL", url)
-    ended = subprocess.run([sys.executable, "-m", "flows.worker"], capture_output=True, text=True)
+    ended = subprocess.run([sys.executable, "-m", "flows.server.worker"], capture_output=True, text=True)
     assert ended.returncode == 2
     assert ended.stderr.startswith(sentence)
     assert "Traceback" not in ended.stderr
@@ -43,7 +43,7 @@ def test_a_worker_that_ends_leaves_no_run_behind(api, finished, number):
 
     prefect("work-pool", "create", "elsewhere", "--type", "process", "--overwrite")
     prefect("--no-prompt", "deploy", "--name", there)
-    worker = subprocess.Popen([sys.executable, "-m", "flows.worker", "--pool", "elsewhere"], env=environment)
+    worker = subprocess.Popen([sys.executable, "-m", "flows.server.worker", "--pool", "elsewhere"], env=environment)
     prefect("deployment", "run", f"transfer/{there}")
     wait_for(lambda: starts(finished, "left") > already, 120)
     stage = psutil.Process(int(Path("starts-left").read_text().splitlines()[-1]))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.lock import hold
-from flows.worktree import worktree
+from flows.machine.lock import hold
+from flows.repo.worktree import worktree
 from pipeline_lib.core.errors import UserError
 from tests.flows.conftest import edit, repro, starts
 

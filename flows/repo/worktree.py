@@ -1,6 +1,6 @@
 """Git worktrees with this repository's DVC cache: runs of what is committed, which nobody's edits disturb.
 
-``python -m flows.worktree NAME [COMMIT]`` brings one to a commit and prints where it is.
+``python -m flows.repo.worktree NAME [COMMIT]`` brings one to a commit and prints where it is.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from pathlib import Path
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from flows.lock import hold
+from flows.machine.lock import hold
 from pipeline_lib.core.errors import UserError
 from tasks.stage import guarded
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from flows.lock import hold
+from flows.machine.lock import hold
 from pipeline_lib.core.errors import UserError
 
 VARIABLE = "GRAFTLINE_GPU_SLOTS"

@@ -15,17 +15,17 @@ from prefect.runtime import deployment, flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Failed
 
-from flows import child
-from flows.compare import publish_comparison
-from flows.killed import named
-from flows.lock import hold
-from flows.lost import is_lost, keep, leave, outcome, told
-from flows.mend import mend
-from flows.plan import PlannedStage, describe, read_plan
-from flows.publish import publish_plan
-from flows.record import BEFORE, keep_order, recorded_stages
-from flows.remote import fetch, push, remote_name
-from flows.server import api
+from flows.machine import child
+from flows.machine.lock import hold
+from flows.publish.artifacts import publish_plan
+from flows.publish.compare import publish_comparison
+from flows.repo.heal import mend
+from flows.repo.lockfile import BEFORE, keep_order, recorded_stages
+from flows.repo.plan import PlannedStage, describe, read_plan
+from flows.repo.remote import fetch, push, remote_name
+from flows.server.killed import named
+from flows.server.offline import is_lost, keep, leave, outcome, told
+from flows.server.start import api
 from flows.stages import BLOCKED, REFUSED, run_stages, sum_up
 from pipeline_lib.core.errors import UserError
 from tasks.check import checked

@@ -16,13 +16,13 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
-from flows import child
-from flows.combinations import Node, share, with_values
-from flows.order import run_in_order
-from flows.runner import run_stage, stopping, supervised
-from flows.slot import gpu_slot
+from flows.graph import run_in_order
+from flows.machine import child
+from flows.machine.gpu import gpu_slot
+from flows.repo.run import run_stage, stopping, supervised
+from flows.repo.worktree import worktree
 from flows.stages import CACHED, REFUSED, STOPPED, retrying
-from flows.worktree import worktree
+from flows.sweep.grid import Node, share, with_values
 from pipeline_lib.core.errors import UserError, nearest
 from pipeline_lib.core.files import read_json
 from pipeline_lib.report.comparison import SEED, Setting, compare, render_comparison

@@ -1,6 +1,6 @@
 """Bring back the last good outputs of a stage that failed: DVC removes them before it runs a command.
 
-``python -m flows.restore ADDRESS`` is how a stage does it in its end, without importing DVC.
+``python -m flows.repo.restore ADDRESS`` is how a stage does it in its end, without importing DVC.
 """
 
 import sys

@@ -12,8 +12,10 @@ DATASETS = Path("datasets")
 
 
 def kept_map(projection_file: Path, params: Params) -> bytes:
-    """Return what :func:`flows.picture.draw_map` draws of the target's primary label, from the last time if that is
-    still so."""
+    """Return what :func:`flows.publish.picture.draw_map` draws of the target's primary label.
+
+    It is the picture from the last time if nothing that it shows changed.
+    """
     label = params.primary_label
     digest = hashlib.sha256(repr((label, params.source, params.target)).encode())
     tables = [DATASETS / name / file for name in params.target for file in ("table.parquet", "card.json")]
@@ -22,7 +24,7 @@ def kept_map(projection_file: Path, params: Params) -> bytes:
     kept = FOLDER / f"{digest.hexdigest()[:16]}.png"
     if not kept.exists():
         # Not at the top: pandas and Pillow take long to import.
-        from flows.picture import draw_map
+        from flows.publish.picture import draw_map
         from tasks.roles import read_both
 
         _, target = read_both(params, (), [label] if label else ())

@@ -1,4 +1,4 @@
-"""Try combinations of settings: ``python -m flows.sweep --set pretrain.method=simclr,vicreg --set seed=0,1,2 ...``.
+"""Try combinations of settings: ``python -m flows.sweep.cli --set pretrain.method=simclr,vicreg --set seed=0,1,2 ...``.
 
 Each combination has a worktree of what is committed. A stage that is the same for several of them runs once, and
 the others take its result from DVC's cache. Running the same sweep again goes on where it was.
@@ -17,13 +17,13 @@ from typing import Any
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.combinations import Combination, label, product, read_values, share, with_values
-from flows.experiments import page_of, split_metric, sweep
-from flows.lock import hold
-from flows.plan import read_plan
-from flows.server import api
+from flows.machine.lock import hold
+from flows.pipeline import deliver
+from flows.repo.plan import read_plan
+from flows.server.start import api
 from flows.stages import REFUSED
-from flows.transfer import deliver
+from flows.sweep.flow import page_of, split_metric, sweep
+from flows.sweep.grid import Combination, label, product, read_values, share, with_values
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.progress import say
 from tasks.stage import guarded

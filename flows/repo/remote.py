@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from dvc.repo import Repo
 
-from flows import child
+from flows.machine import child
 
 
 def remote_name() -> str | None:

@@ -1,4 +1,4 @@
-"""``dvc repro`` whose last line is a sentence: ``python -m flows.repro``, with the arguments of ``dvc repro``.
+"""``dvc repro`` whose last line is a sentence: ``python -m flows.repo.repro``, with the arguments of ``dvc repro``.
 
 Exit code 0 done, 2 a user's mistake, 1 a crash, 130 after Ctrl-C. What the stages print goes straight to the terminal.
 """
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from dvc.cli import main as dvc
 
-from flows.inputs import refuse_odd
-from flows.restore import restore
-from flows.runner import USER_MISTAKE, StageResult, clear_checkpoints, failure_of
+from flows.repo.inputs import refuse_odd
+from flows.repo.restore import restore
+from flows.repo.run import USER_MISTAKE, StageResult, clear_checkpoints, failure_of
 from pipeline_lib.core.errors import UserError
 from tasks.declaration import read_stages
 from tasks.stage import KEEP, guarded, refuse_unwritable

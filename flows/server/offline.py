@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_API_URL
 
-from flows.server import answers
+from flows.server.start import answers
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.progress import say
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import httpx
 
-from flows import OWN_HOME, child
-from flows.lock import hold
+from flows import OWN_HOME
+from flows.machine import child
+from flows.machine.lock import hold
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.progress import say
 
@@ -128,5 +129,5 @@ def _refuse_busy(port: int) -> None:
         except OSError:
             raise UserError(
                 f"port {port} is in use: end the program that has it, or take another port, "
-                f"as in python -m flows.serve --port {port + 1}"
+                f"as in python -m flows.server.serve --port {port + 1}"
             ) from None

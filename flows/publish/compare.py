@@ -12,7 +12,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.sorting import ArtifactSort
 from prefect.events import emit_event
 
-from flows.plan import PlannedStage
+from flows.repo.plan import PlannedStage
 from pipeline_lib.core.errors import UserError, nearest
 from pipeline_lib.core.files import read_json
 

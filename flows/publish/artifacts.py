@@ -16,8 +16,8 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from flows.kept import kept_map
-from flows.plan import PlannedStage
+from flows.publish.kept import kept_map
+from flows.repo.plan import PlannedStage
 from pipeline_lib.core.files import read_json
 from tasks.params import Params
 

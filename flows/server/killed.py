@@ -12,8 +12,8 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
-from flows.lost import forget, kept, missing, told
-from flows.watch import SILENT
+from flows.server.liveness import SILENT
+from flows.server.offline import forget, kept, missing, told
 
 
 @contextmanager

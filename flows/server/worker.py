@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from flows import child
+from flows.machine import child
 from pipeline_lib.core.errors import UserError
 from tasks.stage import guarded
 
@@ -26,7 +26,7 @@ def main() -> None:
     os.environ["GRAFTLINE_CLONE"] = str(Path.cwd())
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
-    child.start("flows.watch")  # it ends with the worker that this process becomes
+    child.start("flows.server.liveness")  # it ends with the worker that this process becomes
     os.execv(sys.executable, command)  # noqa: S606
 
 

@@ -1,6 +1,6 @@
 """The plan of a run: the stages of dvc.yaml in order, and what will become of each.
 
-``python -m flows.plan`` prints it.
+``python -m flows.repo.plan`` prints it.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from dvc.repo import Repo, lock_repo
 from dvc.repo.reproduce import get_active_graph, plan_repro
 from dvc.stage import Stage
 
-from flows.inputs import refuse_odd
+from flows.repo.inputs import refuse_odd
 from pipeline_lib.core.errors import UserError
 from tasks.declaration import read_stages
 from tasks.foreign import translated

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from flows import child
+from flows.machine import child
 from tasks.stage import BYTES_LEFT, CHECKPOINTS, FINISHED, KEEP, checkpoints_of, full_disk
 
 USER_MISTAKE = 2
@@ -117,7 +117,7 @@ def run_stage(
     if _stopping.is_set():
         return StageResult(state, seconds, exit_code, f"{name} was stopped with the run", "stopped")
     # The stage does so itself, unless it was killed or does not go through tasks/stage.py.
-    child.start("flows.restore", name, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT).wait()
+    child.start("flows.repo.restore", name, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT).wait()
     if late.is_set():
         sentence = f"{name} took longer than the {timeout:g} s that dvc.yaml gives it under meta.timeout"
         return StageResult(state, seconds, exit_code, sentence, "crash")

@@ -1,7 +1,7 @@
 """Child processes that end with the process that started them, together with all that they started.
 
-``python -m flows.child <pid of the parent> <module> <arguments>`` is ``python -m <module> <arguments>`` that dies
-with its parent, however that one dies. Asking the system for it between fork and exec is not safe in a process
+``python -m flows.machine.child <pid of the parent> <module> <arguments>`` is ``python -m <module> <arguments>`` that
+dies with its parent, however that one dies. Asking the system for it between fork and exec is not safe in a process
 with threads, as a flow is.
 """
 
@@ -28,7 +28,7 @@ def start(
 
     It has the environment of this process, and what ``environment`` adds.
     """
-    command = [sys.executable, "-m", "flows.child", str(os.getpid()), module, *arguments]
+    command = [sys.executable, "-m", "flows.machine.child", str(os.getpid()), module, *arguments]
     # The commands in dvc.yaml say `python`: this makes it the one that runs the flow.
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])  # noqa: PTH120
     everything = {**os.environ, **(environment or {}), "PATH": path, "PYTHONUNBUFFERED": "1"}

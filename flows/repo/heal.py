@@ -11,7 +11,7 @@ from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from dvc.utils.serialize import ParseError, load_yaml
 from voluptuous import Invalid
 
-from flows.record import BEFORE, LOCK_FILE
+from flows.repo.lockfile import BEFORE, LOCK_FILE
 from pipeline_lib.core.files import atomic
 
 FOLDER = Path(".dvc/tmp")

@@ -11,9 +11,9 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import child
-from flows.server import served, ui_address
-from flows.worker import POOL
+from flows.machine import child
+from flows.server.start import served, ui_address
+from flows.server.worker import POOL
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.progress import say
 from tasks.stage import guarded
@@ -37,7 +37,7 @@ def main() -> None:
         say(f"Prefect's UI is at {ui_address(url)}\nCtrl-C ends it")
         os.environ["PREFECT_API_URL"] = url
         _deploy("here", *(["nightly"] if chosen.nightly else []))
-        worker = child.start("flows.worker")
+        worker = child.start("flows.server.worker")
         try:
             # Ctrl-C is how it is meant to end.
             with suppress(KeyboardInterrupt):

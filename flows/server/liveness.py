@@ -1,4 +1,6 @@
-"""Show runs that were killed as Crashed: ``python -m flows.watch`` watches the server in PREFECT_API_URL until it ends.
+"""Show runs that were killed as Crashed, until this ends: ``python -m flows.server.liveness``.
+
+It watches the server that PREFECT_API_URL names.
 
 A run gives a sign of life every 30 s (flows/__init__.py). Prefect's own way is an automation on its absence, for which
 a server on SQLite locks itself out at the end of most runs, at times for a minute.
