@@ -36,7 +36,7 @@ def squares(num: int, seed: int, shifted: bool = False, num_classes: int = 3) ->
     numbers = rng.permutation(np.arange(num) % num_classes)
     for image, number in zip(images, numbers, strict=True):
         image[5 * number : 5 * number + 5, 5 * number : 5 * number + 5] += 120
-    return ((images * 0.3 + 170).astype(np.uint8) if shifted else images), numbers
+    return ((images * 0.2 + 200).astype(np.uint8) if shifted else images), numbers
 
 
 def to_tensor(images_NHWC: np.ndarray) -> Tensor:
