@@ -11,6 +11,9 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # uv trusts whom pip and git trust, such as a company's own certificate.
 UV_SYSTEM_CERTS ?= true
 export UV_SYSTEM_CERTS
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+# Bytecode is compiled when it is installed, once, so that the first run of every stage does not have to.
+INSTALL := uv pip install --python $(BIN)/python --compile-bytecode
 
 .DEFAULT_GOAL := help
 .PHONY: help run plan flow ui worker test lint lock bench clean project
@@ -18,22 +21,20 @@ export UV_SYSTEM_CERTS
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
 
-run: .venv/.ready project  ## run what is out of date of the pipeline, and print its verdict
-	@$(BIN)/python -m tasks.check
-	@$(BIN)/python -m flows.repo.repro
-	@$(BIN)/python -m tasks.verdict
+run: .venv/.runtime project  ## run what is out of date of the pipeline, and print its verdict
+	@$(BIN)/python -m flows run
 
-plan: .venv/.ready project  ## list every stage with what will become of it, and why; runs nothing
-	@$(BIN)/python -m flows.repo.plan
+plan: .venv/.runtime project  ## list every stage with what will become of it, and why; runs nothing
+	@$(BIN)/python -m flows plan
 
-flow: .venv/.ready project  ## the same through Prefect: a task a stage, with metrics and the map as artifacts
-	@$(BIN)/python -m flows.pipeline
+flow: .venv/.runtime project  ## the same through Prefect: a task a stage, with metrics and the map as artifacts
+	@$(BIN)/python -m flows flow
 
-ui: .venv/.ready project  ## serve the flow and Prefect's UI, and print the address
-	@$(BIN)/python -m flows.server.serve
+ui: .venv/.runtime project  ## serve the flow and Prefect's UI, and print the address
+	@$(BIN)/python -m flows ui
 
-worker: .venv/.ready project  ## run a worker in this clone, for the server that PREFECT_API_URL names
-	@$(BIN)/python -m flows.server.worker
+worker: .venv/.runtime project  ## run a worker in this clone, for the server that PREFECT_API_URL names
+	@$(BIN)/python -m flows worker
 
 test: .venv/.ready  ## run the tests
 	@$(BIN)/python -m pytest
@@ -48,9 +49,10 @@ bench: .venv/.ready project  ## measure what the README claims (minutes); each b
 	@$(BIN)/python -m benchmarks.determinism
 	@$(BIN)/python -m benchmarks.default_quality --seeds 1
 
-lock: .venv/.ready  ## pin and hash every dependency for every platform (delete the lock for newer versions)
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header --group dev pyproject.toml --output-file requirements.lock
+# The second is of the developers' tools, which share what they can with the first.
+lock: .venv/.ready  ## pin and hash every dependency for every platform (delete the locks for newer versions)
+	@$(COMPILE) pyproject.toml --output-file requirements.lock
+	@$(COMPILE) --group dev --constraint requirements.lock --output-file requirements-dev.lock
 
 clean:  ## remove .venv and unfinished runs; results and DVC's cache stay
 	@rm -rf .venv .graftline
@@ -61,11 +63,16 @@ project:
 	@test -d .dvc || { echo "error: the folder .dvc is missing: get it back with 'git checkout .dvc'," \
 		"or run '$(BIN)/dvc init' here" >&2; exit 2; }
 
-# Bytecode is compiled here, once, so that the first run of every stage does not have to.
-.venv/.ready: requirements.lock
+# What runs the pipeline, and the command `graftline`. setuptools, which makes it, is in the lock as well.
+.venv/.runtime: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 		"error: graftline needs Python 3.11 or newer, but $(PYTHON) is %d.%d: install one and name it," \
 		" as in make run PYTHON=python3.12" % sys.version_info[:2])'
 	@$(PYTHON) -m venv .venv
 	@command -v uv >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock && touch $@
+	@$(INSTALL) --require-hashes --requirements requirements.lock
+	@$(INSTALL) --quiet --no-deps --no-build-isolation --editable . && touch $@
+
+# And what the tests and `make lint` need on top.
+.venv/.ready: .venv/.runtime requirements-dev.lock
+	@$(INSTALL) --require-hashes --requirements requirements-dev.lock && touch $@

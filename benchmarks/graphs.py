@@ -14,6 +14,7 @@ from unittest import mock
 import httpx
 
 from benchmarks.scratch import LEAST_PARAMS, ROOT, environment
+from flows.server.settings import auth
 from flows.server.start import api
 from tasks.yaml_files import read_yaml
 
@@ -118,4 +119,4 @@ def last_run(url: str) -> dict[str, Any]:
 
 def ask(url: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return what a Prefect server answers to ``body``; httpx.HTTPError if it refuses."""
-    return list(httpx.post(url, json=dict(body), timeout=60).raise_for_status().json())
+    return list(httpx.post(url, json=dict(body), auth=auth(), timeout=60).raise_for_status().json())

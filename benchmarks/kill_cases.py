@@ -15,6 +15,7 @@ import httpx
 
 from benchmarks.kill_project import Project, Server, wait_for
 from flows.machine import child
+from flows.server.settings import auth
 from flows.server.start import _free_port, answers
 
 
@@ -34,15 +35,24 @@ def signalled(project: Project, server: Server, number: int, target: str, moment
     return {**row, "expected": "Crashed"} if target == "flow" else row
 
 
+def nightly(project: Project, server: Server) -> dict[str, Any]:
+    """Kill a nightly run while DVC writes its record, and let the next one begin as the deployment does."""
+    project.enter_worktree()
+    row = signalled(project, server, signal.SIGKILL, "flow", "middle")
+    (project.folder / "dvc.lock").write_text("schema: '2.0'\nstages:\n  be")
+    project.enter_worktree()
+    return row
+
+
 def cancelled(project: Project, server: Server) -> dict[str, Any]:
     """Cancel a run of a worker, with the server that `python -m flows.server.serve` starts."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}/api"
     serve = project.start("", "middle", "flows.server.serve", "--port", str(port))
     find = f"{url}/deployments/filter"
-    wait_for(lambda: answers(url) and httpx.post(find, json={}, timeout=30).json(), "the deployment")
-    (deployment,) = httpx.post(find, json={}, timeout=30).json()
-    run = httpx.post(f"{url}/deployments/{deployment['id']}/create_flow_run", json={}, timeout=30).json()
+    wait_for(lambda: answers(url) and httpx.post(find, json={}, auth=auth(), timeout=30).json(), "the deployment")
+    (deployment,) = httpx.post(find, json={}, auth=auth(), timeout=30).json()
+    run = httpx.post(f"{url}/deployments/{deployment['id']}/create_flow_run", json={}, auth=auth(), timeout=30).json()
     flow = project.wait_held("middle")["flow"]
     command = [sys.executable, "-m", "prefect", "flow-run", "cancel", run["id"]]
     subprocess.run(command, env={**os.environ, "PREFECT_API_URL": url}, check=True, stdout=subprocess.DEVNULL)
@@ -51,7 +61,7 @@ def cancelled(project: Project, server: Server) -> dict[str, Any]:
     seconds = round(time.monotonic() - began, 1)
 
     def state() -> Any:
-        return httpx.get(f"{url}/flow_runs/{run['id']}", timeout=30).json()["state_type"]
+        return httpx.get(f"{url}/flow_runs/{run['id']}", auth=auth(), timeout=30).json()["state_type"]
 
     wait_for(lambda: state() == "CANCELLED", "the state")
     project.release()

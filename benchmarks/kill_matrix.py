@@ -4,8 +4,9 @@
 
 A signal (SIGINT, SIGTERM, SIGKILL) goes to the flow, to DVC or to the stage; when the stage has just started, in its
 middle after a checkpoint, and while its output is written or DVC records it. Then a run is cancelled, Prefect's server
-is killed or restarted in the middle of a run, and the disk is full. After each case the flow is run again, as a user
-would do. A case is
+is killed or restarted in the middle of a run, and the disk is full; a nightly run is killed in its worktree. Some are
+killed in a project with data that `dvc add` tracks and stages of foreach and matrix. After each case the flow is run
+again, as a user would do. A case is
 
 - an orphan, if a process of the killed run is left;
 - lost, if the second run needs a hand, fails, starts over where there was a checkpoint, or half an output took
@@ -29,8 +30,17 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kill_cases import cancelled, full_disk, long, server_lost, server_unknown, signalled, zombie
-from benchmarks.kill_project import Project, Server, make_template
+from benchmarks.kill_cases import (
+    cancelled,
+    full_disk,
+    long,
+    nightly,
+    server_lost,
+    server_unknown,
+    signalled,
+    zombie,
+)
+from benchmarks.kill_project import GROWN, PLAIN, Project, Server, make_template
 from benchmarks.machine import machine
 from pipeline_lib.core.files import write_json
 from pipeline_lib.core.progress import say
@@ -46,8 +56,11 @@ QUICK = {
     "SIGKILL to dvc, started",
     "SIGTERM to stage, saving",
     "the disk is full, stage",
+    "SIGKILL to flow, middle, with data, foreach and matrix",
+    "a nightly run is killed, and its record cut short",
 }
 
+GROWN_NAME = "with data, foreach and matrix"
 Case = Callable[[Project, Server], dict[str, Any]]
 
 
@@ -56,6 +69,10 @@ def cases() -> dict[str, Case]:
     found: dict[str, Case] = {}
     for number, target, moment in product(SIGNALS, TARGETS, MOMENTS):
         found[f"{number.name} to {target}, {moment}"] = partial(signalled, number=number, target=target, moment=moment)
+    for target, moment in product(TARGETS, ("middle", "saving")):
+        case = partial(signalled, number=signal.SIGKILL, target=target, moment=moment)
+        found[f"SIGKILL to {target}, {moment}, {GROWN_NAME}"] = case
+    found["a nightly run is killed, and its record cut short"] = nightly
     found["cancelled by prefect flow-run cancel"] = cancelled
     found["a killed run is shown as Crashed by itself"] = zombie
     found["a run of minutes is not"] = long
@@ -89,11 +106,13 @@ def measure(names: list[str]) -> Iterator[dict[str, Any]]:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     every = cases()
     with tempfile.TemporaryDirectory() as folder:
-        template = make_template(Path(folder) / "template")
+        templates = {grown: Path(folder) / ("grown" if grown else "plain") for grown in (False, True)}
+        for grown in {GROWN_NAME in name for name in names}:
+            make_template(templates[grown], GROWN if grown else PLAIN)
         server = Server(Path(folder) / "server")
         try:
             for name in names:
-                row = run_case(name, every[name], template, server)
+                row = run_case(name, every[name], templates[GROWN_NAME in name], server)
                 say(json.dumps(row))
                 yield row
         finally:

@@ -1,4 +1,4 @@
-"""The project and the server of benchmarks.kill_matrix."""
+"""The projects and the server of benchmarks.kill_matrix."""
 
 import hashlib
 import json
@@ -18,10 +18,11 @@ import psutil
 
 from benchmarks.scratch import LEAST_PARAMS, ROOT, differing, environment
 from flows.machine import child
+from flows.server.settings import auth
 from flows.server.start import _free_port, answers
 
 SECONDS = 180  # the most that anything may take
-DVC = """stages:
+PLAIN = """stages:
   after:
     cmd: python stages.py after
     deps: [stages.py, out/count.bin]
@@ -38,25 +39,50 @@ DVC = """stages:
     outs: [out/count.bin]
     meta: {gpu: true}
 """
+# With data that `dvc add` tracks, and stages of foreach and matrix.
+GROWN = """stages:
+  after:
+    cmd: python stages.py after
+    deps: [stages.py, out/count.bin]
+    outs: [out/after.txt]
+  beside:
+    foreach: ${datasets}
+    do:
+      cmd: python stages.py beside@${key}
+      params: [device]
+      deps: [stages.py, images]
+      outs: ["out/beside-${key}.txt"]
+  count:
+    matrix: {seed: [0]}
+    cmd: python stages.py count@${item.seed}
+    params: [seed]
+    deps: [stages.py, images]
+    outs: [out/count.bin]
+    meta: {gpu: true}
+"""
 
 
-def make_template(folder: Path) -> Path:
-    """Make a project in ``folder``/fresh, and an undisturbed run of it by ``dvc repro`` in ``folder``/done."""
+def make_template(folder: Path, stages: str) -> Path:
+    """Make a project with ``stages`` in ``folder``/fresh, and an undisturbed ``dvc repro`` of it in ``folder``/done."""
     fresh, done = folder / "fresh", folder / "done"
     fresh.mkdir(parents=True)
     shutil.copy(ROOT / "benchmarks/kill_stages.py", fresh / "stages.py")
     shutil.copy(ROOT / "prefect.yaml", fresh)
     params = LEAST_PARAMS.format(seed=0, file="stages.py")
-    for name, text in {"dvc.yaml": DVC, "params.yaml": params, ".dvcignore": "notes\nhold\n"}.items():
+    for name, text in {"dvc.yaml": stages, "params.yaml": params, ".dvcignore": "notes\nhold\n"}.items():
         (fresh / name).write_text(text)
     subprocess.run(["git", "init", "--quiet"], cwd=fresh, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=fresh, check=True)
+    (fresh / "images").mkdir()
+    (fresh / "images/one.txt").write_text("one")
+    subprocess.run([sys.executable, "-m", "dvc", "add", "--quiet", "images"], cwd=fresh, check=True)
+    subprocess.run(["git", "add", "--all"], cwd=fresh, check=True)
+    person = ("-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost")
+    subprocess.run(["git", *person, "commit", "--quiet", "--message", "project"], cwd=fresh, check=True)
     shutil.copytree(fresh, done)
     variables = {**environment(done), "PYTHONPATH": str(ROOT)}
-    # One after the other in the order in which the flow records what runs side by side.
-    for stage in ("count", "after", "beside"):
-        command = [sys.executable, "-m", "dvc", "repro", "--quiet", "--single-item", stage]
-        subprocess.run(command, cwd=done, env=variables, check=True, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "dvc", "repro", "--quiet"]
+    subprocess.run(command, cwd=done, env=variables, check=True, stdout=subprocess.DEVNULL)
     return folder
 
 
@@ -95,7 +121,9 @@ class Server:
 
     def new_runs(self) -> list[dict[str, Any]]:
         """Return the runs since the last time that ``known`` was filled, the oldest first."""
-        runs = httpx.post(f"{self.url}/flow_runs/filter", json={"sort": "START_TIME_ASC"}, timeout=30).json()
+        runs = httpx.post(
+            f"{self.url}/flow_runs/filter", json={"sort": "START_TIME_ASC"}, auth=auth(), timeout=30
+        ).json()
         return [run for run in runs if run["id"] not in self.known]
 
 
@@ -127,6 +155,15 @@ class Project:
         self.stack.callback(_kill, flow)
         return flow
 
+    def enter_worktree(self) -> None:
+        """Go on in the worktree of nightly runs, which is brought to what is committed first."""
+        clone = Path(str(self.folder).partition("/.graftline/")[0])
+        command = [sys.executable, "-m", "flows.repo.worktree", "nightly"]
+        variables = {**environment(clone), "PYTHONPATH": str(ROOT)}
+        ended = subprocess.run(command, cwd=clone, env=variables, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+        self.folder = Path(ended.stdout.strip())
+
     def log(self) -> str:
         """Return what the runs have printed."""
         return (self.folder.parent / "log").read_text()
@@ -157,7 +194,7 @@ class Project:
         whole = _digest(self.template / "done/out/count.bin")
         output = self.folder / "out/count.bin"
         half = output.exists() and _digest(output) != whole
-        saved = [json.loads(file.read_text())[0] for file in self.folder.glob(".graftline/checkpoints/count/*/*.json")]
+        saved = [json.loads(file.read_text())[0] for file in self.folder.glob(".graftline/checkpoints/count*/*/*.json")]
         before = self._beginnings()
         again = self.wait(self.start(server.url))
         resumed = self._beginnings()[len(before) :]

@@ -1,4 +1,4 @@
-"""The stages of the project in which benchmarks.kill_matrix kills: ``python stages.py <stage>``.
+"""The stages of the projects in which benchmarks.kill_matrix kills: ``python stages.py <address>``.
 
 ``count`` goes through many steps, of which each needs the one before, and keeps a checkpoint of every fifth. It
 writes down what it does in ``notes`` and waits, at the moments that are named in ``hold``, until it is killed.
@@ -59,8 +59,9 @@ def after(stage: Stage) -> None:
 
 def beside(stage: Stage) -> None:
     """Run beside ``count``, and record itself in DVC while that one runs."""
-    stage.output("out/beside.txt").write_text(str(stage.params.device))
+    stage.output(f"out/{stage.address.replace('@', '-')}.txt").write_text(str(stage.params.device))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], {"count": count, "after": after, "beside": beside}[sys.argv[1]])
+    kind = sys.argv[1].partition("@")[0]
+    main(sys.argv[1], {"count": count, "after": after, "beside": beside}[kind])

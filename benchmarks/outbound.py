@@ -69,7 +69,7 @@ def main() -> None:
         copy_project(project, params)
         (project / "prefect.yaml").write_text((ROOT / "prefect.yaml").read_text(encoding="utf-8"), encoding="utf-8")
         log, environment = listen(Path(temporary) / "hook", flow_environment(project, None))
-        with _served(project, environment) as address:
+        with served(project, environment) as address:
             pages, links = read_pages(address)
             say(f"{pages} files of the UI are read")
             for module in ("flows.repo.plan", "flows.pipeline", "flows.pipeline"):
@@ -134,7 +134,7 @@ def loaded(text: str, base: str) -> set[str]:
 
 
 @contextmanager
-def _served(project: Path, environment: Mapping[str, str]) -> Iterator[str]:
+def served(project: Path, environment: Mapping[str, str]) -> Iterator[str]:
     """Run `python -m flows.server.serve` until Ctrl-C, and yield the address of its UI when its worker runs too."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

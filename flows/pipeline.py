@@ -3,11 +3,10 @@
 import argparse
 import gc
 import subprocess
-import sys
 from pathlib import Path
 from uuid import UUID
 
-from prefect import flow, get_client, get_run_logger
+from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
@@ -19,12 +18,15 @@ from flows.machine import child
 from flows.machine.lock import hold
 from flows.publish.artifacts import publish_plan
 from flows.publish.compare import publish_comparison
-from flows.repo.heal import mend
-from flows.repo.lockfile import BEFORE, keep_order, recorded_stages
-from flows.repo.plan import PlannedStage, describe, read_plan
+from flows.publish.name import name_run
+from flows.repo.heal import heal
+from flows.repo.lockfile import keep_order, remember
+from flows.repo.metrics import refuse_unknown
+from flows.repo.plan import PlannedStage, describe, read_plan, records
 from flows.repo.remote import fetch, push, remote_name
 from flows.server.killed import named
 from flows.server.offline import is_lost, keep, leave, outcome, told
+from flows.server.settings import project
 from flows.server.start import api
 from flows.stages import BLOCKED, REFUSED, run_stages, sum_up
 from pipeline_lib.core.errors import UserError
@@ -49,7 +51,7 @@ def transfer(remote: bool = False, drops: dict[str, float] | None = None) -> Sta
         child.die_with_parent()  # a worker that is killed leaves no run behind
     try:
         with hold(LOCK_FILE, BUSY) as file, named(file, UUID(flow_run.get_id())):
-            for sentence in mend():
+            for sentence in heal():
                 get_run_logger().warning(sentence)
             params, warnings = checked()
             for sentence in warnings:
@@ -57,8 +59,10 @@ def transfer(remote: bool = False, drops: dict[str, float] | None = None) -> Sta
             remote = remote and _has_remote()
             notes = [fetch(get_run_logger().info)] if remote else []
             plan = read_plan()
+            refuse_unknown(drops or {}, plan)
             told(lambda: _name_run(params))
             state = _run(plan, params, remote)
+            notes += [_put_in_order(plan)]
             if state.is_completed():
                 notes += told(lambda: _compare(plan, drops or {})) or []
                 notes += [push(get_run_logger().info)] if remote else []
@@ -72,10 +76,17 @@ def _run(plan: tuple[PlannedStage, ...], params: Params, pull: bool) -> State:
     for line in describe(plan):
         logger.info(line)
     told(lambda: publish_plan(plan))
-    recorded = recorded_stages(BEFORE)
-    states = run_stages(plan, params, pull)
-    keep_order(recorded, [stage.name for stage in plan if stage.own])
-    return sum_up(states)
+    remember(records(plan))
+    return sum_up(run_stages(plan, params, pull))
+
+
+def _put_in_order(plan: tuple[PlannedStage, ...]) -> str:
+    """Put DVC's record in order; return why not, or nothing."""
+    try:
+        keep_order(records(plan))
+    except UserError as error:
+        return f"the stages stand in dvc.lock as they ended: {error}"
+    return ""
 
 
 def _has_remote() -> bool:
@@ -90,7 +101,10 @@ def _compare(plan: tuple[PlannedStage, ...], drops: dict[str, float]) -> list[st
     """Compare with the last run of the deployment that this is a run of, if it is one of any."""
     if not (name := deployment.get_name()):
         return []
-    return publish_comparison(plan, drops, name, UUID(flow_run.get_id()))
+    try:
+        return publish_comparison(plan, drops, name, UUID(flow_run.get_id()))
+    except Exception as error:  # the run is complete, and its results are worth a push whatever this is
+        return [f"its metrics were not compared: {' '.join(str(error).split())}"]
 
 
 def _with_notes(state: State, notes: list[str]) -> State:
@@ -101,14 +115,12 @@ def _with_notes(state: State, notes: list[str]) -> State:
 
 
 def _name_run(params: Params) -> None:
-    """Give the run a name and tags by which a person finds it again."""
+    """Name the run after its datasets and commit."""
     command = ["git", "describe", "--always", "--dirty=+edits", "--exclude=*"]
     commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "no commit"
-    name = f"{' and '.join(params.source)} to {' and '.join(params.target)}, {commit}"
     seeds = [f"seed {seed}" for seed in params.seeds]
-    tags = [*dict.fromkeys([*params.source, *params.target, params.pretrain.method, *seeds, commit])]
-    with get_client(sync_client=True) as client:
-        client.update_flow_run(UUID(flow_run.get_id()), name=name, tags=tags)
+    tags = [project(), *params.source, *params.target, params.pretrain.method, *seeds, commit]
+    name_run(f"{' and '.join(params.source)} to {' and '.join(params.target)}, {commit}", tags)
 
 
 def deliver() -> None:
@@ -121,6 +133,17 @@ def deliver() -> None:
 
 def main() -> None:
     """Run the flow once: exit code 0 done, 2 a user's mistake or an unmet check, 1 a crash."""
+    try:
+        guarded(_run_once)
+    except SystemExit as end:
+        if is_lost():
+            leave(end.code)
+        raise
+    if is_lost():
+        leave(0)
+
+
+def _run_once() -> None:
     gc.freeze()  # what is imported stays, so that Python need not search it again and again
     parser = argparse.ArgumentParser(description="Run the pipeline once through Prefect.")
     parser.add_argument("--remote", action="store_true", help="share results through DVC's default remote")
@@ -140,13 +163,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        guarded(main)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except SystemExit as end:
-        if is_lost():
-            leave(end.code)
-        raise
-    if is_lost():
-        leave(0)
+    main()

@@ -1,7 +1,6 @@
 """A stage as a Prefect task: when it waits, when it is tried again, and the state in which it ends."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -11,11 +10,10 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Cancelled, Completed, Failed
 from prefect.tasks import exponential_backoff
 
-from flows.graph import run_in_order
-from flows.machine.gpu import gpu_slot, num_slots
+from flows.graph import run_on_gpus
 from flows.publish.artifacts import Progress, publish
 from flows.repo.plan import PlannedStage
-from flows.repo.run import StageResult, run_stage, stopping, supervised
+from flows.repo.run import StageResult, run_stage, supervised
 from flows.server.offline import told
 from pipeline_lib.core.errors import UserError
 from tasks.meta import Meta, parse_meta, unmet
@@ -33,15 +31,16 @@ def run_stages(plan: Sequence[PlannedStage], params: Params, pull: bool = False)
     dvc.yaml that are not allowed.
     """
     metas = {stage.name: parse_meta(stage.name, stage.meta) for stage in plan}
-    num_slots()  # refused before anything runs
     stages = {stage.name: stage for stage in plan}
+    gpus = {stage.name: int(metas[stage.name].gpu) for stage in plan if stage.prediction != "cached"}
 
-    def submit(name: str, above: list[Any]) -> Any:
+    def submit(name: str, above: list[Any], environment: Mapping[str, str]) -> Any:
         running = _run_stage.with_options(name=name, task_run_name=name, **retrying(metas[name].retries))
-        return running.submit(stages[name], metas[name], params, pull, wait_for=above, return_state=False)
+        given = (stages[name], metas[name], params, pull, environment)
+        return running.submit(*given, wait_for=above, return_state=False)
 
     with supervised():
-        return run_in_order({stage.name: stage.upstream for stage in plan}, submit)
+        return run_on_gpus({stage.name: stage.upstream for stage in plan}, submit, gpus, get_run_logger().info)
 
 
 def sum_up(states: Mapping[str, State]) -> State:
@@ -56,19 +55,14 @@ def sum_up(states: Mapping[str, State]) -> State:
 
 
 @task(cache_policy=NO_CACHE)
-def _run_stage(stage: PlannedStage, meta: Meta, params: Params, pull: bool) -> State:
+def _run_stage(stage: PlannedStage, meta: Meta, params: Params, pull: bool, environment: Mapping[str, str]) -> State:
     logger = get_run_logger()
     if stage.prediction == "cached":
         done: State = Completed(name=CACHED, message="nothing that it depends on changed")
     else:
         progress = Progress(stage.name, logger.info)
-
-        def wait_told() -> None:
-            logger.info("%s waits for a GPU: every slot of this machine is taken", stage.name)
-
-        with gpu_slot(stopping, wait_told) if meta.gpu else nullcontext() as environment:
-            show = partial(_show, progress)
-            result = run_stage(stage.name, logger.info, show, meta.timeout, pull=pull, environment=environment)
+        show = partial(_show, progress)
+        result = run_stage(stage.name, logger.info, show, meta.timeout, pull=pull, environment=environment)
         if result.failure == "stopped":
             return Cancelled(name=STOPPED, message=result.error)
         if result.failure:

@@ -24,10 +24,12 @@ from pipeline_lib.heads.predictions import prediction_table
 from pipeline_lib.labels import KINDS
 from pipeline_lib.labels.kind import labelled
 from pipeline_lib.training import Batches
-from tasks.blocks import Adapt
+from tasks.blocks.adapt import Adapt
+from tasks.blocks.labels import Primary
+from tasks.blocks.shared import Computed, Roles
 from tasks.fitting import train
-from tasks.params import written_in
 from tasks.roles import read_both
+from tasks.settings import written_in
 from tasks.stage import Stage, arguments, main
 
 SOURCE_ONLY = "source_only"
@@ -35,7 +37,13 @@ BATCH_SIZE = 512  # of predictions
 CURVE = ["method", "epoch", "loss"]
 
 
-def run(stage: Stage, training: int) -> None:
+class Settings(Primary, Roles, Computed):
+    """What this stage reads of params.yaml."""
+
+    adapt: Adapt = Adapt()
+
+
+def run(stage: Stage[Settings], training: int) -> None:
     """Run every adapter of the list that applies, and hand on the declared one, as the training with this seed."""
     params, block, device = stage.params, stage.params.adapt, resolve_device(stage.params.device)
     source, target = read_both(params, list(params.labels), ())
@@ -77,7 +85,7 @@ def run(stage: Stage, training: int) -> None:
 
 
 def _adapt(
-    stage: Stage,
+    stage: Stage[Settings],
     name: str,
     adapter: Callable[..., Adapter],
     model: MultiTask,
@@ -120,4 +128,4 @@ def _labelled(source: Role, model: MultiTask, label: str, block: Adapt, device: 
 
 if __name__ == "__main__":
     training = arguments(__doc__ or "", training="one of seeds in params.yaml").training
-    main(f"adapt@{training}", lambda stage: run(stage, int(training)))
+    main(f"adapt@{training}", lambda stage: run(stage, int(training)), Settings)

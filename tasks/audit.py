@@ -8,12 +8,21 @@ from pipeline_lib.audit.findings import find, refuse_blocking
 from pipeline_lib.core.files import write_json
 from pipeline_lib.core.progress import say
 from pipeline_lib.labels.tasks import explain, resolve_tasks, table
-from tasks.params import written_in
+from tasks.blocks.audit import Audit
+from tasks.blocks.labels import Labelled
+from tasks.blocks.shared import Drawn, Roles
 from tasks.roles import read_both
+from tasks.settings import written_in
 from tasks.stage import Stage, arguments, main
 
 
-def run(stage: Stage) -> None:
+class Settings(Labelled, Roles, Drawn):
+    """What this stage reads of params.yaml."""
+
+    audit: Audit = Audit()
+
+
+def run(stage: Stage[Settings]) -> None:
     """Audit both roles."""
     params, block = stage.params, stage.params.audit
     source, target = read_both(params, list(params.labels))
@@ -33,4 +42,4 @@ def run(stage: Stage) -> None:
 
 if __name__ == "__main__":
     arguments(__doc__ or "")
-    main("audit", run)
+    main("audit", run, Settings)

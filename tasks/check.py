@@ -12,15 +12,16 @@ from pathlib import Path
 import pipeline_lib
 from pipeline_lib.core.errors import UserError, shown
 from pipeline_lib.core.registry import pick, with_options
-from tasks.blocks import listed
+from tasks.blocks.base import listed
 from tasks.declaration import Declaration, look_up, read_stages
 from tasks.meta import parse_meta
-from tasks.params import Params, read_params, written_in
+from tasks.params import Params, read_params
+from tasks.settings import written_in
 from tasks.stage import arguments, guarded, refuse_unwritable
 from tasks.yaml_files import PARAMS_FILE, read_yaml
 
 
-def check() -> None:
+def main() -> None:
     """Check everything that params.yaml and dvc.yaml alone can get wrong, and say so."""
     arguments(__doc__ or "")
     _, notes = checked()
@@ -160,4 +161,4 @@ def _left_in(folder: Path, outs: set[Path], above: set[Path]) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    guarded(check)
+    guarded(main)

@@ -11,13 +11,21 @@ from pipeline_lib.data.rows import Rows
 from pipeline_lib.encoders.encoder import load_encoder
 from pipeline_lib.encoders.inference import features
 from pipeline_lib.heads.model import load_multi_task
+from tasks.blocks.embed import Embed
+from tasks.blocks.shared import Computed, Drawn, Roles
 from tasks.roles import read_both
 from tasks.stage import Stage, arguments, main
 
 STARTS = {"random": "its random weights", "hub": "the weights given by timm", "file": "the given weights"}
 
 
-def run(stage: Stage, training: int) -> None:
+class Settings(Roles, Computed, Drawn):
+    """What this stage reads of params.yaml."""
+
+    embed: Embed = Embed()
+
+
+def run(stage: Stage[Settings], training: int) -> None:
     """Write one matrix per representation and role, of the training with this seed."""
     params, block = stage.params, stage.params.embed
     device, folder = resolve_device(params.device), stage.output(f"features/{training}")
@@ -47,4 +55,4 @@ def run(stage: Stage, training: int) -> None:
 
 if __name__ == "__main__":
     training = arguments(__doc__ or "", training="one of seeds in params.yaml").training
-    main(f"embed@{training}", lambda stage: run(stage, int(training)))
+    main(f"embed@{training}", lambda stage: run(stage, int(training)), Settings)

@@ -27,6 +27,11 @@ from pipeline_lib.stats.neighbours import normalise
 from pipeline_lib.stats.shift import domain_classifier
 from pipeline_lib.structure.clusters import estimate_clusters
 from pipeline_lib.structure.structure import structure
+from tasks.blocks.adapt import Adapt
+from tasks.blocks.evaluate import Evaluate
+from tasks.blocks.heads import Heads
+from tasks.blocks.labels import Primary
+from tasks.blocks.shared import Computed, Drawn, Roles, Trained
 from tasks.roles import read_both
 from tasks.stage import Stage, main
 
@@ -35,7 +40,15 @@ MOST_LOOKED_AT = 5000
 PROBE_COLUMNS = ["representation", "labels_per_class", "metric", "value", "low", "high"]
 
 
-def run(stage: Stage) -> None:
+class Settings(Primary, Roles, Computed, Trained, Drawn):
+    """What this stage reads of params.yaml."""
+
+    heads: Heads = Heads()
+    adapt: Adapt = Adapt()
+    evaluate: Evaluate = Evaluate()
+
+
+def run(stage: Stage[Settings]) -> None:
     """Evaluate every representation and model on the target."""
     params, block = stage.params, stage.params.evaluate
     source, target = read_both(params, list(params.labels))
@@ -63,9 +76,9 @@ def run(stage: Stage) -> None:
     ]
     train = target.rows("train")
 
-    judges = {role.name: _judges(tasks, role, params.seed) for role in (source, target)}
+    judges = {role.name: _judges(tasks, role, role.rows("test"), params.seed) for role in (source, target)}
     of_primary = judges["target"][primary.name] if primary else None
-    of_clusters = _judge(primary, target, looked_at, params.seed) if primary else None
+    of_clusters = _judge(primary, target, looked_at, target.rows("test"), params.seed) if primary else None
     draws: dict[int, Draws] = {}
     probed: dict[tuple[str, int], Replicates] = {}
     probes: list[dict[str, Any]] = []
@@ -138,16 +151,15 @@ def _num_clusters(primary: Task | None, x_ND: np.ndarray, seed: int) -> int:
     return estimate_clusters(normalise(x_ND), derive_seed(seed, "clusters")) if len(x_ND) > 3 else 2
 
 
-def _judges(tasks: Mapping[str, Task], role: Role, seed: int) -> dict[str, Judge]:
-    """Return the judge of each label on the test split of a role."""
-    keys, test = role.table["key"].to_numpy(), role.rows("test")
-    return {name: Judge(task, role.label(name), keys, test, seed) for name, task in tasks.items()}
+def _judges(tasks: Mapping[str, Task], role: Role, tested: np.ndarray, seed: int) -> dict[str, Judge]:
+    """Return the judge of each label on the rows ``tested`` of a role."""
+    return {name: _judge(task, role, np.arange(len(role)), tested, seed) for name, task in tasks.items()}
 
 
-def _judge(task: Task, role: Role, looked_at: np.ndarray, seed: int) -> Judge:
-    """Return the judge of a label on those of the rows that are test images; its rows are places among them."""
-    keys, test = role.table["key"].to_numpy()[looked_at], np.isin(looked_at, role.rows("test"))
-    return Judge(task, role.label(task.name)[looked_at], keys, np.flatnonzero(test), seed)
+def _judge(task: Task, role: Role, looked_at: np.ndarray, tested: np.ndarray, seed: int) -> Judge:
+    """Return the judge of a label on what is tested of the rows ``looked_at``; its rows are places among those."""
+    keys, places = role.table["key"].to_numpy()[looked_at], np.flatnonzero(np.isin(looked_at, tested))
+    return Judge(task, role.label(task.name)[looked_at], keys, places, seed)
 
 
 def _scores(
@@ -169,10 +181,10 @@ def _scores(
     parts = {"target": judges["target"]}
     datasets = target.table["dataset"].unique()
     if len(datasets) > 1:
-        keys, test = target.table["key"].to_numpy(), target.rows("test")
+        test = target.rows("test")
         for dataset in datasets:
             own = test[(target.table["dataset"] == dataset).to_numpy()[test]]
-            parts[dataset] = {name: Judge(task, target.label(name), keys, own, seed) for name, task in tasks.items()}
+            parts[dataset] = _judges(tasks, target, own, seed)
     for domain, of_domain in parts.items():
         for model, label in adapted.models:
             judge = of_domain[label]
@@ -222,4 +234,4 @@ def _layout_table(layouts: Mapping[tuple[str, str], np.ndarray], ids: np.ndarray
 
 
 if __name__ == "__main__":
-    main("evaluate", run)
+    main("evaluate", run, Settings)

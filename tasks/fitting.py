@@ -1,7 +1,7 @@
 """What the stages that train have in common: the loop with a block's settings."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 import torch
@@ -9,13 +9,32 @@ from torch import nn
 
 from pipeline_lib.core.compute import resolve_device
 from pipeline_lib.training import Batches, Hardware, fit
-from tasks.blocks import Adapt, Heads, Pretrain
 from tasks.stage import Stage
+
+
+class Training(Protocol):
+    """What every block of a stage that trains has."""
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the images."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images, over all devices."""
+
+    @property
+    def lr(self) -> float:
+        """The peak learning rate for a batch of 256."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Of the optimiser."""
 
 
 def train(
     stage: Stage,
-    block: Pretrain | Heads | Adapt,
+    block: Training,
     learner: nn.Module,
     columns: Mapping[str, Any],
     *,

@@ -24,16 +24,25 @@ from pipeline_lib.heads.predictions import prediction_table
 from pipeline_lib.labels.kind import labelled
 from pipeline_lib.labels.tasks import Task, resolve_tasks
 from pipeline_lib.views import View, augment
+from tasks.blocks.heads import Heads
+from tasks.blocks.labels import Labelled
+from tasks.blocks.shared import Computed, Roles
 from tasks.fitting import train
-from tasks.params import written_in
 from tasks.roles import framing, read_both
+from tasks.settings import written_in
 from tasks.stage import Stage, arguments, main
 
 CURVE = ["model", "epoch", "loss"]
 BATCH_SIZE = 512  # of predictions
 
 
-def run(stage: Stage, training: int) -> None:
+class Settings(Labelled, Roles, Computed):
+    """What this stage reads of params.yaml."""
+
+    heads: Heads = Heads()
+
+
+def run(stage: Stage[Settings], training: int) -> None:
     """Train on the train splits and predict the test splits, as the training with the seed ``training``."""
     params, device = stage.params, resolve_device(stage.params.device)
     source, target = read_both(params, list(params.labels))
@@ -44,7 +53,12 @@ def run(stage: Stage, training: int) -> None:
 
 
 def _run(
-    stage: Stage, training: int, source: Role, target: Role, every: Mapping[str, Task], device: torch.device
+    stage: Stage[Settings],
+    training: int,
+    source: Role,
+    target: Role,
+    every: Mapping[str, Task],
+    device: torch.device,
 ) -> None:
     block, pretrained = stage.params.heads, Path(f"models/encoder/{training}")
     tasks = {name: task for name, task in every.items() if task.learn_from != "nothing"}
@@ -134,4 +148,4 @@ def _values(source: Role, target: Role, task: Task) -> np.ndarray:
 
 if __name__ == "__main__":
     training = arguments(__doc__ or "", training="one of seeds in params.yaml").training
-    main(f"heads@{training}", lambda stage: run(stage, int(training)))
+    main(f"heads@{training}", lambda stage: run(stage, int(training)), Settings)

@@ -9,11 +9,19 @@ from pipeline_lib.core.progress import say
 from pipeline_lib.core.registry import pick
 from pipeline_lib.data.ingest import ingest
 from pipeline_lib.data.readers import READERS
-from tasks.params import written_in
+from tasks.blocks.datasets import Ingested
+from tasks.blocks.image import Framed
+from tasks.blocks.labels import Labelled
+from tasks.blocks.shared import Drawn
+from tasks.settings import written_in
 from tasks.stage import Stage, arguments, main
 
 
-def run(stage: Stage, dataset: str) -> None:
+class Settings(Labelled, Ingested, Framed, Drawn):
+    """What this stage reads of params.yaml."""
+
+
+def run(stage: Stage[Settings], dataset: str) -> None:
     """Ingest the dataset of this name."""
     params = stage.params
     spec = params.datasets[dataset]
@@ -51,4 +59,4 @@ def run(stage: Stage, dataset: str) -> None:
 
 if __name__ == "__main__":
     dataset = arguments(__doc__ or "", dataset="one of datasets in params.yaml").dataset
-    main(f"ingest@{dataset}", partial(run, dataset=dataset))
+    main(f"ingest@{dataset}", partial(run, dataset=dataset), Settings)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline_lib.core.errors import UserError, nearest
 from pipeline_lib.core.files import read_json
@@ -29,13 +29,15 @@ class Bounds(BaseModel):
 class Meta(BaseModel):
     """The settings of a stage; further keys are the user's own.
 
-    ``gpu`` takes the GPU slot, ``retries`` is how often a crash is tried again, ``timeout`` is in seconds, and
-    ``checks`` maps a metrics file of the stage to the bounds of its keys.
+    ``gpu`` is how many GPUs it has for itself (true: one), ``retries`` is how often a crash is tried again, ``timeout``
+    is in seconds, and ``checks`` maps a metrics file of the stage to the bounds of its keys.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
-    gpu: bool = False
+    gpu: Annotated[
+        int, BeforeValidator(lambda given: int(given) if isinstance(given, bool) else given), Field(ge=0)
+    ] = 0
     retries: Annotated[int, Field(ge=0)] = 0
     timeout: Annotated[float, Field(gt=0)] | None = None
     checks: dict[str, dict[str, Bounds]] = {}

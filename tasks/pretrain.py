@@ -30,17 +30,26 @@ from pipeline_lib.methods import LABELLED, METHODS, kept_encoder
 from pipeline_lib.training import Hardware
 from pipeline_lib.training.probe import FeatureProbe
 from pipeline_lib.views import augment
-from tasks.blocks import Pretrain
+from tasks.blocks.image import Framed
+from tasks.blocks.labels import Primary
+from tasks.blocks.pretrain import Pretrain
+from tasks.blocks.shared import Computed, Roles
 from tasks.fitting import train
-from tasks.params import Params, written_in
 from tasks.roles import framing, read_both
+from tasks.settings import written_in
 from tasks.stage import Stage, arguments, main
 
 # Enough to estimate a rank and a spread, few enough to look at after every epoch.
 WATCHED = 1000
 
 
-def run(stage: Stage, training: int) -> None:
+class Settings(Primary, Roles, Framed, Computed):
+    """What this stage reads of params.yaml."""
+
+    pretrain: Pretrain = Pretrain()
+
+
+def run(stage: Stage[Settings], training: int) -> None:
     """Pretrain on the selected images of the source, as the training with the seed ``training``."""
     params, device = stage.params, resolve_device(stage.params.device)
     supervised = params.primary_label if params.pretrain.method in LABELLED else None
@@ -49,7 +58,9 @@ def run(stage: Stage, training: int) -> None:
         _run(stage, training, source, target, supervised, device)
 
 
-def _run(stage: Stage, training: int, source: Role, target: Role, supervised: str | None, device: torch.device) -> None:
+def _run(
+    stage: Stage[Settings], training: int, source: Role, target: Role, supervised: str | None, device: torch.device
+) -> None:
     params, block, seed = stage.params, stage.params.pretrain, derive_seed(training, "pretrain")
     resolve_hardware(device, block.devices * block.num_nodes, block.batch_size, block.precision)
     if block.method in LABELLED and supervised is None:
@@ -155,7 +166,7 @@ def _classes(source: Role, kind: str, name: str) -> np.ndarray:
 
 
 def _watch(
-    encoder: Encoder, source: Role, block: Pretrain, params: Params, rows: np.ndarray
+    encoder: Encoder, source: Role, block: Pretrain, params: Settings, rows: np.ndarray
 ) -> Callable[[], Mapping[str, float]]:
     """Return the probe of the features after each epoch; with a label, kNN from its train to its test split."""
     if block.watch is None:
@@ -190,4 +201,4 @@ def _loggers(block: Pretrain, stage: Stage) -> list[Logger]:
 
 if __name__ == "__main__":
     training = arguments(__doc__ or "", training="one of seeds in params.yaml").training
-    main(f"pretrain@{training}", lambda stage: run(stage, int(training)))
+    main(f"pretrain@{training}", lambda stage: run(stage, int(training)), Settings)

@@ -1,5 +1,6 @@
 """Put everything that was measured on one page that can be read offline, and the verdict into sentences."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -8,15 +9,23 @@ from pipeline_lib.core.files import read_json, write_json, write_text
 from pipeline_lib.core.progress import say
 from pipeline_lib.report.page import render_page
 from pipeline_lib.report.sentences import verdict_summary
-from tasks.params import Params
+from tasks.blocks.labels import Primary
+from tasks.blocks.report import Report
+from tasks.blocks.shared import Drawn, Roles, Trained
 from tasks.roles import read_both
 from tasks.stage import Stage, main
-from tasks.yaml_files import PARAMS_FILE
+from tasks.yaml_files import PARAMS_FILE, read_yaml
 
 PAGE = "reports/report.html"
 
 
-def run(stage: Stage) -> None:
+class Settings(Primary, Roles, Trained, Drawn):
+    """What this stage reads of params.yaml."""
+
+    report: Report = Report()
+
+
+def run(stage: Stage[Settings]) -> None:
     """Render the report and the verdict."""
     params = stage.params
     primary = params.primary_label
@@ -31,8 +40,8 @@ def run(stage: Stage) -> None:
         projections=pd.read_parquet("reports/projection.parquet"),
         predictions=pd.read_parquet(f"predictions/adapt/{evaluation['seeds'][0]}.parquet"),
         model=evaluation["use"],
-        metrics={_name(path): read_json(path) for path in _by_stage("metrics/**/*.json", params)},
-        curves={_name(path): pd.read_csv(path) for path in _by_stage("plots/**/*.csv", params)},
+        metrics={_name(path): read_json(path) for path in _by_stage("metrics/**/*.json", params.seeds)},
+        curves={_name(path): pd.read_csv(path) for path in _by_stage("plots/**/*.csv", params.seeds)},
         settings=PARAMS_FILE.read_text(encoding="utf-8"),
         thumbnails=params.report.thumbnails,
         seed=params.seed,
@@ -50,13 +59,13 @@ def _name(path: Path) -> str:
     return "/".join(path.with_suffix("").parts[1:])
 
 
-def _by_stage(pattern: str, params: Params) -> list[Path]:
+def _by_stage(pattern: str, trainings: Sequence[int]) -> list[Path]:
     """Return the files of the seeds that there are, in the order of the stages: that of the blocks of params.yaml."""
-    order = {name: index for index, name in enumerate(Params.model_fields)}
-    seeds = {str(seed) for seed in params.seeds}
+    order = {name: index for index, name in enumerate(read_yaml(PARAMS_FILE))}
+    seeds = set(map(str, trainings))
     found = [path for path in Path().glob(pattern) if len(path.parts) == 2 or path.stem in seeds]
     return sorted(found, key=lambda path: (order.get(path.parts[1].partition(".")[0], len(order)), path.parts[1:]))
 
 
 if __name__ == "__main__":
-    main("report", run)
+    main("report", run, Settings)

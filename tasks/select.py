@@ -11,12 +11,20 @@ from pipeline_lib.core.progress import say
 from pipeline_lib.core.registry import pick, with_options
 from pipeline_lib.select import SELECTORS
 from pipeline_lib.select.selection import effective_sample_size
-from tasks.params import written_in
+from tasks.blocks.select import Select
+from tasks.blocks.shared import Drawn, Roles
 from tasks.roles import read_both
+from tasks.settings import written_in
 from tasks.stage import Stage, arguments, main
 
 
-def run(stage: Stage) -> None:
+class Settings(Roles, Drawn):
+    """What this stage reads of params.yaml."""
+
+    select: Select = Select()
+
+
+def run(stage: Stage[Settings]) -> None:
     """Select source images."""
     block = stage.params.select
     source, target = read_both(stage.params)
@@ -41,4 +49,4 @@ def run(stage: Stage) -> None:
 
 if __name__ == "__main__":
     arguments(__doc__)
-    main("select", run)
+    main("select", run, Settings)

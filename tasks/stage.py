@@ -6,6 +6,7 @@ import DVC, so that ``python -m tasks.<stage>`` does the same by hand as under `
 
 import argparse
 import ctypes
+import importlib
 import os
 import re
 import shutil
@@ -17,15 +18,17 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.files import partial_path, publish, remove, sync
 from pipeline_lib.core.processes import keep_freed_memory, leads
+from tasks.blocks.base import Part
 from tasks.declaration import read_declaration
 from tasks.foreign import DeviceError, translated
+from tasks.hashes import Entry
 from tasks.meta import refuse_unmet_before
-from tasks.params import Params, read_params
+from tasks.settings import read_settings
 from tasks.signature import fingerprint, signature
 
 CHECKPOINTS = Path(".graftline/checkpoints")
@@ -33,14 +36,18 @@ BYTES_LEFT = 2**20  # a disk with less than this is full
 # With this variable set, whoever set it removes a finished stage's checkpoints, in which is this file, when DVC has
 # recorded its outputs: DVC, if killed before, removes the outputs and runs the stage again.
 KEEP, FINISHED = "GRAFTLINE_KEEP_CHECKPOINTS", "finished"
+# From the process that leads to those that it starts, which need not hash all that it has hashed.
+FINGERPRINT = "GRAFTLINE_FINGERPRINT"
+
+P = TypeVar("P", bound=Part)
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A running stage: its parameters, its identity, and where its files go."""
+class Stage(Generic[P]):
+    """A running stage: what it reads of params.yaml, its identity, and where its files go."""
 
     address: str
-    params: Params
+    params: P
     fingerprint: str
     declared: tuple[Path, ...]
     _outputs: dict[Path, Path] = field(default_factory=dict)
@@ -72,14 +79,17 @@ class Stage:
             publish(partial, final)
 
 
-def main(address: str, body: Callable[[Stage], None]) -> None:
-    """Run ``body`` as the stage of dvc.yaml with this address and exit: 0 done, 2 a user's mistake, 1 a crash."""
+def main(address: str, body: Callable[[Stage], None], settings: type[Part] | None = None) -> None:
+    """Run ``body`` as the stage of dvc.yaml with this address and exit: 0 done, 2 a user's mistake, 1 a crash.
+
+    ``settings`` describes what it reads of params.yaml; without it, that is all.
+    """
     _die_with_parent()
     keep_freed_memory()
-    guarded(lambda: run(address, body))
+    guarded(lambda: run(address, body, settings))
 
 
-def run(address: str, body: Callable[[Stage], None]) -> None:
+def run(address: str, body: Callable[[Stage], None], settings: type[Part] | None = None) -> None:
     """Run ``body`` as the stage with this ``address``, such as "audit" or "pretrain@0".
 
     Its outputs appear together at the end, and only if no dependency or parameter changed meanwhile: DVC
@@ -88,13 +98,15 @@ def run(address: str, body: Callable[[Stage], None]) -> None:
     declaration = read_declaration(address)
     outs = tuple(map(Path, declaration.outs))
     if not leads():  # A further process of a distributed training: the first one answers for the stage.
-        body(Stage(address, read_params(), fingerprint(signature(declaration)), outs))
+        told = os.environ.get(FINGERPRINT) or fingerprint(signature(declaration))
+        body(Stage(address, _read(settings), told, outs))
         return
     try:
         refuse_unmet_before(address)
         refuse_unwritable(outs)
         before = signature(declaration)
-        stage = Stage(address, read_params(), fingerprint(before), outs)
+        stage = Stage(address, _read(settings), fingerprint(before), outs)
+        os.environ[FINGERPRINT] = stage.fingerprint
         body(stage)
         _refuse_edits(address, before, signature(read_declaration(address), before))
         stage.publish()
@@ -114,6 +126,15 @@ def run(address: str, body: Callable[[Stage], None]) -> None:
         (stage.checkpoints / FINISHED).touch()
     else:
         shutil.rmtree(stage.checkpoints, ignore_errors=True)
+
+
+def _read(settings: type[Part] | None) -> Part:
+    """Return what a stage reads of params.yaml, once all of it was checked.
+
+    The check only refuses, so no result depends on its code, and it is not imported as what dvc.yaml has to list is.
+    """
+    whole: Part = importlib.import_module("tasks.params").read_params()
+    return whole if settings is None else read_settings(settings)
 
 
 def full_disk(folder: Path, address: str) -> str:
@@ -161,9 +182,9 @@ def arguments(description: str, **places: list[str] | str) -> argparse.Namespace
     return parser.parse_args()
 
 
-def _refuse_edits(address: str, before: Mapping[str, tuple[Any, str]], after: Mapping[str, tuple[Any, str]]) -> None:
-    keys = {*before, *after}
-    changed = sorted(key for key in keys if before.get(key, ("", ""))[1] != after.get(key, ("", ""))[1])
+def _refuse_edits(address: str, before: Mapping[str, Entry], after: Mapping[str, Entry]) -> None:
+    was, now = ({key: digest for key, (_, digest) in inputs.items()} for inputs in (before, after))
+    changed = sorted({key for key, _ in was.items() ^ now.items()})
     if changed:
         raise UserError(
             f"{', '.join(changed[:3])}{f' and {len(changed) - 3} more' if len(changed) > 3 else ''} changed "

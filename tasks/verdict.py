@@ -1,5 +1,6 @@
 """Print where the report is and its verdict: the headline, and a line for each kind of transfer."""
 
+import argparse
 import json
 import shutil
 import sys
@@ -31,10 +32,16 @@ def verdict(width: int) -> str:
     return "\n".join(["", *wrapped, "", f"The whole report: {PAGE.resolve().as_uri()}"])
 
 
+def main() -> None:
+    """Print the verdict as wide as the terminal."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    print(verdict(min(MAX_WIDTH, shutil.get_terminal_size().columns)))
+
+
 if __name__ == "__main__":
     # Not tasks.stage.guarded: its imports would take longer than all of this.
     try:
-        print(verdict(min(MAX_WIDTH, shutil.get_terminal_size().columns)))
+        main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

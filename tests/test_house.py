@@ -2,7 +2,12 @@
 
 import ast
 import re
+import sys
 import textwrap
+import tomllib
+from functools import cache
+from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +15,13 @@ import numpy as np
 import pytest
 
 from benchmarks.scratch import ROOT
+from flows.__main__ import COMMANDS
 from pipeline_lib.core.registry import with_options
 
 PACKAGES = ("flows", "tasks", "pipeline_lib", "benchmarks")
 SOURCES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+WORKFLOW = ".github/workflows/ci.yml"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/**/*.md")])
 
 
@@ -27,10 +35,7 @@ def calls(file: Path) -> list[ast.Call]:
 
 @pytest.mark.parametrize("file", SOURCES, ids=name)
 def test_nothing_is_unpickled(file: Path) -> None:
-    tree = ast.parse(file.read_text())
-    imports = {
-        alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
-    } | {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imports = {module.split(".")[0] for module in imported(file)}
     assert not imports & {"pickle", "cloudpickle", "dill", "joblib", "shelve"}
     for call in calls(file):
         keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
@@ -67,16 +72,61 @@ def test_every_knob_has_a_comment() -> None:
     assert {key for key, _ in found} - explained - blocks - own == set()
 
 
-def test_every_pin_has_a_hash() -> None:
-    entries = re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text().strip())
-    pins = [entry for entry in entries if not entry.startswith("#")]
-    assert len(pins) > 100
-    for pin in pins:
-        assert re.match(r"[a-z0-9._-]+(\[[\w,-]+\])?==\S+", pin), pin.splitlines()[0]
-        assert "--hash=sha256:" in pin, pin.splitlines()[0]
+def pins(lock: str) -> dict[str, str]:
+    """Every package of a lock, as `name==version` and what else decides where it is installed, with its hashes."""
+    entries = re.split(r"\n(?=\S)", (ROOT / lock).read_text().strip())
+    return dict(entry.split(" \\\n", 1) for entry in entries if not entry.startswith("#"))
 
 
-@pytest.mark.parametrize("file", ["requirements.lock", "pyproject.toml", "Makefile", ".ci/run"])
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_pin_has_a_hash(lock: str) -> None:
+    assert len(pins(lock)) > 30
+    for pin, hashes in pins(lock).items():
+        assert re.match(r"[a-z0-9._-]+(\[[\w,-]+\])?==\S+", pin), pin
+        assert "--hash=sha256:" in hashes, pin
+
+
+def test_the_run_time_is_locked_apart_from_the_tools_of_developers() -> None:
+    run_time, tools = ({pin.split("==")[0]: pin for pin in pins(lock)} for lock in LOCKS)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert declared(project["project"]["dependencies"]) <= run_time.keys()
+    assert declared(project["build-system"]["requires"]) <= run_time.keys(), "make and Docker download nothing else"
+    assert declared(project["dependency-groups"]["dev"]) <= tools.keys() - run_time.keys()
+    versions = [{pin.split(" ;")[0] for pin in pins(lock)} for lock in LOCKS]
+    shared = {pin for pin in versions[1] if pin.split("==")[0] in run_time}
+    assert shared <= versions[0], "both can be installed into one environment"
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "tests"])
+def test_what_is_imported_is_declared(package: str) -> None:
+    """Not by luck of what another package brings, which its next version may not."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    outside = package in ("benchmarks", "tests")
+    more = project["dependency-groups"] if outside else project["project"]["optional-dependencies"]
+    allowed = declared([*project["project"]["dependencies"], *chain.from_iterable(more.values())])
+    found = {module.split(".")[0] for file in (ROOT / package).rglob("*.py") for module in imported(file)}
+    for module in found - sys.stdlib_module_names - {*PACKAGES, "tests"}:
+        bringing = declared(installed().get(module, [module]))
+        assert bringing & allowed, f"{module} of {bringing} is not declared in pyproject.toml"
+
+
+installed = cache(packages_distributions)
+
+
+def declared(requirements: list[str]) -> set[str]:
+    """The names of the packages, in the spelling of a lock."""
+    names = (re.match(r"[\w.-]+", requirement) for requirement in requirements)
+    return {re.sub(r"[-_.]+", "-", name[0]).lower() for name in names if name}
+
+
+def imported(file: Path) -> set[str]:
+    """The modules that a file imports, anywhere in it."""
+    nodes = list(ast.walk(ast.parse(file.read_text())))
+    whole = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return whole | {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+
+
+@pytest.mark.parametrize("file", [*LOCKS, "pyproject.toml", "Makefile", ".ci/run", "Dockerfile", WORKFLOW])
 def test_no_address_of_an_index(file: str) -> None:
     # Continued in two parts, so that this file does not name them either.
     options = ("index-" + "url", "find-" + "links", "extra-" + "index")
@@ -99,9 +149,15 @@ def test_commands_in_documents_exist(file: Path) -> None:
     text = file.read_text()
     for target in re.findall(r"\bmake ([a-z]+)\b", "\n".join(code(text))):
         assert target in targets(), f"there is no target '{target}'"
+    for command in re.findall(r"(?:^|\.venv/bin/)graftline ([a-z]+)", "\n".join(code(text)), re.MULTILINE):
+        assert command in COMMANDS, f"there is no command '{command}'"
     for module in re.findall(rf"python -m ((?:{'|'.join(PACKAGES)})[\w.]*)", text):
         path = ROOT.joinpath(*module.split("."))
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), f"there is no module {module}"
+
+
+def test_the_workflow_runs_targets_that_there_are() -> None:
+    assert set(re.findall(r"\bmake ([a-z]+)\b", (ROOT / WORKFLOW).read_text())) <= targets().keys()
 
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=name)

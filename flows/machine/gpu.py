@@ -1,64 +1,137 @@
-"""The slots of this machine's GPUs: a stage that needs one waits until a slot is free.
+"""The GPUs of this machine: a stage has those that it needs for itself while it runs.
 
-A slot is a lock that the system frees when its holder dies, however that happens, and it counts for every run on
-this machine, whichever clone or server it belongs to. GRAFTLINE_GPU_SLOTS says how many there are. With one, the
-default, a stage has all GPUs for itself; with more, each slot is one GPU.
+Each has a lock, which the system frees when its holder dies, however that happens. The locks count for every run on
+this machine, whichever clone or server it belongs to. An instance of MIG is a GPU of its own.
 """
 
+import fcntl
 import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from functools import cache
 from pathlib import Path
+from typing import Self
 
 from flows.machine.lock import hold
 from pipeline_lib.core.errors import UserError
 
-VARIABLE = "GRAFTLINE_GPU_SLOTS"
-SECONDS_BETWEEN_TRIES = 0.2
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-def num_slots() -> int:
-    """Return how many stages may use a GPU at a time; UserError where the variable is not a positive number."""
-    given = os.environ.get(VARIABLE, "1")
-    if not given.isdigit() or int(given) < 1:
-        raise UserError(f"{VARIABLE} is '{given}', but must be the number of stages that may use a GPU at a time")
-    return int(given)
+class Taken:
+    """GPUs, or none, that are held until :meth:`free` or until this process dies."""
+
+    def __init__(self, names: Sequence[str], held: ExitStack) -> None:
+        self._names = names
+        self._held = held
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the environment of the stage has to say of them."""
+        return {VISIBLE: ",".join(self._names)} if self._names else {}
+
+    def free(self) -> None:
+        """Let others have them; a second time does nothing."""
+        self._held.close()
+
+    def __enter__(self) -> Self:
+        """Hold them for a block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let others have them."""
+        self.free()
 
 
-@contextmanager
-def gpu_slot(stopping: Callable[[], bool], on_wait: Callable[[], None]) -> Iterator[dict[str, str]]:
-    """Wait for a slot, and yield what the environment of the stage has to say of it.
+def gpus() -> tuple[str, ...]:
+    """Return the GPUs that stages may use here: those that CUDA_VISIBLE_DEVICES names if it is set, else all."""
+    return tuple(_visible())
 
-    ``on_wait`` is called once if none is free. The waiting ends with InterruptedError as soon as ``stopping`` says so.
+
+def try_take(count: int) -> Taken | None:
+    """Hold ``count`` GPUs, or return None if not so many are free now.
+
+    Where there are none at all nothing is held: the stage computes on the CPU, or says itself that it cannot.
+    Raises UserError where there are some, and never as many as ``count``.
     """
+    visible = _visible()
+    if not visible:
+        return Taken((), ExitStack())
+    if count > len(visible):
+        place = f"{VISIBLE}={os.environ[VISIBLE]} names" if VISIBLE in os.environ else "this machine has"
+        raise UserError(f"meta.gpu in dvc.yaml asks for {count} GPUs, but {place} {len(visible)}: lower it")
+    folder = _folder()
+    with ExitStack() as held, (folder / "turn.lock").open("w") as turn:
+        # One process at a time: two that want both of two GPUs would each get one.
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        names: list[str] = []
+        for name, gpu in visible.items():
+            with suppress(UserError):
+                held.enter_context(hold(folder / f"{gpu.replace('/', '-')}.lock", "taken"))
+                names.append(name)
+            if len(names) == count:
+                return Taken(names, held.pop_all())
+    return None
+
+
+def _folder() -> Path:
     folder = Path(tempfile.gettempdir()) / f"graftline-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         raise UserError(f"{folder} belongs to someone else: set TMPDIR to a folder of your own")
-    count, told = num_slots(), False
-    with ExitStack() as held:
-        while (taken := _take(held, folder, count)) is None:
-            if stopping():
-                raise InterruptedError("the run was stopped while it waited for a GPU")
-            if not told:
-                on_wait()
-                told = True
-            time.sleep(SECONDS_BETWEEN_TRIES)
-        yield _environment(taken) if count > 1 else {}
+    return folder
 
 
-def _take(held: ExitStack, folder: Path, count: int) -> int | None:
-    """Hold the first free slot of ``count``, and return its number."""
-    for index in range(count):
-        with suppress(UserError):
-            held.enter_context(hold(folder / f"gpu-{index}.lock", "taken"))
-            return index
-    return None
+def _visible() -> dict[str, str]:
+    """Return the GPUs that may be used, in the words of CUDA_VISIBLE_DEVICES, each with its only UUID.
+
+    As CUDA does it, the start of a UUID will do, and what comes after a name of no GPU does not count.
+    """
+    known = _known()
+    if VISIBLE not in os.environ:
+        return {gpu: gpu for gpu in known.values()}
+    found: dict[str, str] = {}
+    for name in map(str.strip, os.environ[VISIBLE].split(",")):
+        begins = name and not name.isdigit()
+        meant = {gpu for other, gpu in known.items() if other == name or (begins and other.startswith(name))}
+        if len(meant) != 1 or not meant.isdisjoint(found.values()):
+            break
+        found[name] = meant.pop()
+    return found
 
 
-def _environment(index: int) -> dict[str, str]:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    names = visible.split(",") if visible else [str(number) for number in range(index + 1)]
-    return {"CUDA_VISIBLE_DEVICES": names[index % len(names)]}
+def _known() -> dict[str, str]:
+    """Return every name of every GPU here, its number and its UUID, with the UUID by which it is locked.
+
+    The driver's own program tells: torch would take seconds to import, and there is a driver on every machine on
+    which it finds a GPU of this kind.
+    """
+    if sys.platform == "darwin":
+        return {"mps": "mps"} if platform.machine() == "arm64" else {}
+    program = shutil.which("nvidia-smi")
+    return _listed(program) if program else {}
+
+
+@cache
+def _listed(program: str) -> dict[str, str]:
+    try:
+        listing = subprocess.run([program, "-L"], capture_output=True, text=True, check=False, timeout=60).stdout
+    except subprocess.TimeoutExpired:
+        raise UserError(f"the driver of the GPUs does not answer {program} -L: restart the machine") from None
+    known: dict[str, str] = {}
+    number = gpu = ""
+    for index, uuid in re.findall(r"^(?:GPU (\d+):| +MIG ).*\(UUID: (\S+)\)", listing, re.MULTILINE):
+        if index:
+            number, gpu = index, uuid
+            known |= {number: gpu, gpu: gpu}
+        else:
+            known[uuid] = uuid
+            if known[gpu] == gpu:  # CUDA computes on the first instance if only the GPU is named
+                known[number] = known[gpu] = uuid
+    return known

@@ -1,7 +1,11 @@
-"""What a stage produced, as artifacts of its task run in the Prefect UI: metrics, the verdict, the map, the report."""
+"""What a stage produced, as artifacts of its task run in the Prefect UI: metrics, pictures, the verdict, the report.
+
+Their keys start with the project's name, so that those of several projects on one server are told apart.
+"""
 
 import base64
 import html
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,7 +13,6 @@ from typing import Any
 
 from prefect.artifacts import (
     create_image_artifact,
-    create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -17,25 +20,32 @@ from prefect.artifacts import (
 )
 
 from flows.publish.kept import kept_map
+from flows.publish.report import publish_report
+from flows.repo.metrics import read_metrics_file
 from flows.repo.plan import PlannedStage
+from flows.server.settings import project
 from pipeline_lib.core.files import read_json
 from tasks.params import Params
 
 SECONDS_BETWEEN_UPDATES = 2.0
+PICTURES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".svg": "svg+xml"}
+BYTES_OF_A_PICTURE = 300_000  # it goes into the server's database as it is
 
 
 def publish_plan(plan: tuple[PlannedStage, ...]) -> None:
     """Publish the plan as a table."""
     rows = [{"stage": s.name, "prediction": s.prediction, "because": ", ".join(s.reasons)} for s in plan]
-    create_table_artifact(rows, key="plan", description="What the run was going to do, and why")
+    create_table_artifact(rows, key=key("plan"), description="What the run was going to do, and why")
 
 
 def publish(stage: PlannedStage, params: Params) -> None:
-    """Publish the metrics of ``stage`` and what PUBLISHERS has for its outputs."""
+    """Publish the metrics of ``stage``, its pictures, and what PUBLISHERS has for its outputs."""
     for path in map(Path, stage.metrics):
-        rows = [{"metric": name, "value": _rounded(value)} for name, value in read_json(path).items()]
-        create_table_artifact(rows, key=_key(stage.name, "metrics"), description=f"{path} of {stage.name}")
+        rows = [{"metric": name, "value": _shown(value)} for name, value in read_metrics_file(path).items()]
+        create_table_artifact(rows, key=key(stage.name, "metrics"), description=f"{path} of {stage.name}")
     for out in stage.outs:
+        if Path(out).suffix.lower() in PICTURES and Path(out).stat().st_size <= BYTES_OF_A_PICTURE:
+            _publish_picture(Path(out).read_bytes(), Path(out).suffix, key(out), f"{out} of {stage.name}")
         if out in PUBLISHERS:
             PUBLISHERS[out](Path(out), params)
 
@@ -75,7 +85,7 @@ class Progress:
         metrics = "".join(f", {name} {value:.4g}" for name, value in event.get("metrics", {}).items())
         text = f"{event['label']}: {event['done']} of {event['total']}{metrics}"
         if self._artifact is None:
-            self._artifact = create_progress_artifact(share, key=_key(self._stage, "progress"), description=text)
+            self._artifact = create_progress_artifact(share, key=key(self._stage, "progress"), description=text)
         else:
             update_progress_artifact(self._artifact, share, description=text)
         if now - self._told >= 5 * SECONDS_BETWEEN_UPDATES:
@@ -90,19 +100,21 @@ class Progress:
 
 def _publish_verdict(path: Path, params: Params) -> None:
     markdown = verdict_markdown(read_json(path))
-    create_markdown_artifact(markdown, key="verdict", description="What carried over, and what did not")
+    create_markdown_artifact(markdown, key=key("verdict"), description="What carried over, and what did not")
 
 
 def _publish_map(path: Path, params: Params) -> None:
-    picture = kept_map(path, params)
-    url = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
     coloured = f", coloured by {params.primary_label}" if params.primary_label else ""
-    create_image_artifact(url, key="map", description=f"The target's images by UMAP{coloured}")
+    _publish_picture(kept_map(path, params), ".png", key("map"), f"The target's images by UMAP{coloured}")
+
+
+def _publish_picture(picture: bytes, suffix: str, name: str, description: str) -> None:
+    url = f"data:image/{PICTURES[suffix.lower()]};base64,{base64.b64encode(picture).decode()}"
+    create_image_artifact(url, key=name, description=description)
 
 
 def _publish_report(path: Path, params: Params) -> None:
-    link = path.resolve().as_uri()
-    create_link_artifact(link, link_text=str(path), key="report", description=f"Open {path.resolve()} in a browser")
+    publish_report(path, key("report"))
 
 
 PUBLISHERS: Mapping[str, Callable[[Path, Params], None]] = {
@@ -112,13 +124,17 @@ PUBLISHERS: Mapping[str, Callable[[Path, Params], None]] = {
 }
 
 
-def _key(stage: str, what: str) -> str:
-    """Return an artifact key: lower-case letters, digits and dashes are all that Prefect takes."""
-    return "".join(sign if sign.isalnum() and sign.isascii() else "-" for sign in f"{stage}-{what}".lower())
+def key(*parts: str) -> str:
+    """Return the key of an artifact of this project: small letters, digits and dashes are all that Prefect takes."""
+    name = "-".join([project(), *parts]).lower()
+    return "".join(sign if sign.isalnum() and sign.isascii() else "-" for sign in name)
 
 
-def _rounded(value: Any) -> Any:
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+def _shown(value: Any) -> Any:
+    """Return a metric as a cell of a table, which holds what JSON has."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}") if math.isfinite(value) else str(value)
+    return value if isinstance(value, int | None) else str(value)
 
 
 def _number(value: float | None) -> str:

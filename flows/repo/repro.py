@@ -11,13 +11,18 @@ import sys
 from pathlib import Path
 
 from dvc.cli import main as dvc
+from dvc.repo import Repo
 
+from flows.repo.access import told_by_dvc
+from flows.repo.heal import heal
 from flows.repo.inputs import refuse_odd
+from flows.repo.lockfile import forget, record_of, remember
 from flows.repo.restore import restore
 from flows.repo.run import USER_MISTAKE, StageResult, clear_checkpoints, failure_of
 from pipeline_lib.core.errors import UserError
-from tasks.declaration import read_stages
-from tasks.stage import KEEP, guarded, refuse_unwritable
+from tasks.declaration import read_dvc_file
+from tasks.stage import KEEP, guarded
+from tasks.yaml_files import PARAMS_FILE, read_yaml
 
 _FAILED = re.compile(r"failed to reproduce '(.+?)'")
 _INTERRUPTED = 252  # DVC's exit code after Ctrl-C
@@ -43,17 +48,23 @@ class _Kept(logging.Filter):
 
 def main() -> None:
     """Bring every stage up to date, or those that the arguments name."""
-    declared = read_stages()
-    refuse_odd(dep for stage in declared.values() for dep in stage.deps)
-    refuse_unwritable(Path(out) for stage in declared.values() for out in stage.outs)
+    for sentence in heal():
+        print(sentence, file=sys.stderr)
+    read_dvc_file()  # says better than DVC what is wrong with it
+    read_yaml(PARAMS_FILE)
+    with told_by_dvc("could not run the pipeline"), Repo() as repo:
+        refuse_odd(repo.index.stages)
+        files = [Path(record_of(stage)) for stage in repo.index.stages if record_of(stage)]
+    remember(files)
     os.environ[KEEP] = "1"  # a stage that ended, and whose outputs DVC then could not record, goes on from there
     kept = _Kept()
     for handler in logging.getLogger("dvc").handlers:
         handler.addFilter(kept)
-    code = dvc(["repro", *sys.argv[1:]])
+    code = dvc(["--wait-for-lock", "repro", *sys.argv[1:]])
     sys.stdout.flush()
     if code == 0:
         clear_checkpoints(Path())
+        forget(files)
     elif code == _INTERRUPTED:
         raise SystemExit(128 + signal.SIGINT)
     elif not (found := _FAILED.search(kept.said)):

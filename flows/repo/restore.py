@@ -7,7 +7,8 @@ import sys
 from typing import Any
 
 from dvc.exceptions import DvcException
-from dvc.repo import Repo
+
+from flows.repo.access import locked_repo
 
 # Links take no room on a disk that is full.
 WAYS: tuple[dict[str, Any], ...] = ({}, {"cache": {"type": "reflink,hardlink,symlink"}})
@@ -16,8 +17,7 @@ WAYS: tuple[dict[str, Any], ...] = ({}, {"cache": {"type": "reflink,hardlink,sym
 def restore(address: str) -> None:
     """Bring back those outputs of a stage that are missing and that DVC has in its cache."""
     for config in WAYS:
-        # Another stage of the flow may hold DVC's lock for a moment.
-        with Repo(config=config, _wait_for_lock=True) as repo:
+        with locked_repo(config=config) as repo:
             try:
                 outs = [str(out) for stage in repo.stage.collect(address) for out in stage.outs if not out.exists]
                 if outs:

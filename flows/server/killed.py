@@ -10,10 +10,12 @@ from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import get_current_settings
 from prefect.states import Crashed
 
-from flows.server.liveness import SILENT
+from flows.server.liveness import PROJECT, SILENCE, SILENT
 from flows.server.offline import forget, kept, missing, told
+from flows.server.settings import project
 
 
 @contextmanager
@@ -25,6 +27,7 @@ def named(file: TextIO, run_id: UUID) -> Iterator[None]:
     earlier = _read(file)
     if earlier:
         told(lambda: _tell(UUID(earlier["run"]), earlier["ended"]))
+    told(lambda: claim(run_id))
     forget()
     _write(file, {"run": str(run_id), "ended": None})
     try:
@@ -36,6 +39,13 @@ def named(file: TextIO, run_id: UUID) -> Iterator[None]:
             _write(file, {"run": str(run_id), "ended": ended})
         else:
             file.truncate(0)
+
+
+def claim(run_id: UUID) -> None:
+    """Let the run say whose it is, and how long it may be silent: three of its signs of life may be lost."""
+    if every := get_current_settings().flows.heartbeat_frequency:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run_labels(run_id, {PROJECT: project(), SILENCE: 3 * every})
 
 
 def _read(file: TextIO) -> Mapping[str, Any]:
@@ -59,7 +69,7 @@ def _tell(run_id: UUID, ended: Mapping[str, Any] | None) -> None:
             run = client.read_flow_run(run_id)
         except ObjectNotFound:  # another server's
             return
-        if run.state and not (run.state.is_final() and run.state.message != SILENT):
+        if run.state and not (run.state.is_final() and not str(run.state.message).startswith(SILENT)):
             client.set_flow_run_state(run_id, state, force=True)
         chosen = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
         for task in client.read_task_runs(flow_run_filter=chosen):

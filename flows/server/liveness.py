@@ -1,9 +1,9 @@
-"""Show runs that were killed as Crashed, until this ends: ``python -m flows.server.liveness``.
+"""Show runs of this project that were killed as Crashed, until this ends: ``python -m flows.server.liveness``.
 
-It watches the server that PREFECT_API_URL names.
+It watches the server that PREFECT_API_URL names, on which other projects may run too.
 
-A run gives a sign of life every 30 s (flows/__init__.py). Prefect's own way is an automation on its absence, for which
-a server on SQLite locks itself out at the end of most runs, at times for a minute.
+A run gives a sign of life every 30 s (flows/server/settings.py). Prefect's own way is an automation on its absence, for
+which a server on SQLite locks itself out at the end of most runs, at times for a minute.
 """
 
 import os
@@ -14,33 +14,47 @@ from typing import Any
 
 import httpx
 
-FLOWS = ("transfer", "sweep")
-SECONDS = 90  # of silence
+from flows.server.settings import auth, project
+from pipeline_lib.core.errors import UserError
+from tasks.stage import guarded
+
+# What a run says of itself: whose it is, and after how many seconds without a sign of life it is not alive.
+PROJECT, SILENCE = "graftline.project", "graftline.silence"
 SECONDS_BETWEEN_LOOKS = 10
-SILENT = f"it was killed, or cut off: nothing was heard of it for {SECONDS} s"
+SILENT = "it was killed, or cut off: nothing was heard of it for"
 
 
 def watch(client: httpx.Client) -> None:
-    """Look at the server again and again, and once it has answered for long enough to have heard of every run, act."""
+    """Look at the server again and again, and once it has answered for long enough to have heard of a run, act."""
     answering_since = time.monotonic()
     while True:
         try:
-            for run in silent_runs(client):
-                if time.monotonic() - answering_since > SECONDS:
-                    state = {"type": "CRASHED", "name": "Crashed", "message": SILENT}
+            for run, seconds in silent_runs(client).items():
+                if time.monotonic() - answering_since > seconds:
+                    state = {"type": "CRASHED", "name": "Crashed", "message": f"{SILENT} {seconds} s"}
                     client.post(f"/flow_runs/{run}/set_state", json={"state": state, "force": True})
-        except httpx.HTTPError:
+        except httpx.HTTPError as error:
+            if isinstance(error, httpx.HTTPStatusError) and error.response.status_code == httpx.codes.UNAUTHORIZED:
+                raise UserError(f"the server at {client.base_url} no longer takes the password: start again") from None
             answering_since = time.monotonic()
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def silent_runs(client: httpx.Client) -> list[str]:
-    """Return the ids of runs of which the server had a sign of life, but none lately; all by the server's clock."""
-    chosen = {"flows": {"name": {"any_": FLOWS}}, "flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}
+def silent_runs(client: httpx.Client) -> dict[str, int]:
+    """Return the ids of this project's runs of which the server had a sign of life, but none for too long.
+
+    With each comes how many seconds that is. All is by the server's clock.
+    """
+    chosen = {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}
     answer = client.post("/flow_runs/filter", json=chosen).raise_for_status()
     now = parsedate_to_datetime(answer.headers["date"])
-    heard = {run["id"]: _last_heard(client, run) for run in answer.json()}
-    return [run for run, last in heard.items() if last and (now - last).total_seconds() > SECONDS]
+    silent = {}
+    for run in answer.json():
+        if run["labels"].get(PROJECT) == project() and (last := _last_heard(client, run)):
+            allowed = int(run["labels"][SILENCE])
+            if (now - last).total_seconds() > allowed:
+                silent[run["id"]] = allowed
+    return silent
 
 
 def _last_heard(client: httpx.Client, run: dict[str, Any]) -> datetime | None:
@@ -52,11 +66,9 @@ def _last_heard(client: httpx.Client, run: dict[str, Any]) -> datetime | None:
 
 def main() -> None:
     """Watch the server that PREFECT_API_URL names."""
-    name, _, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
-    auth = (name, password) if name else None
-    with httpx.Client(base_url=os.environ["PREFECT_API_URL"], timeout=30, auth=auth) as client:
+    with httpx.Client(base_url=os.environ["PREFECT_API_URL"], timeout=30, auth=auth()) as client:
         watch(client)
 
 
 if __name__ == "__main__":
-    main()
+    guarded(main)

@@ -13,7 +13,6 @@ from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_API_URL
 
 from flows.server.start import answers
-from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.progress import say
 
 T = TypeVar("T")
@@ -58,8 +57,7 @@ def forget() -> None:
 def outcome(run: Callable[[], State]) -> State:
     """Return how ``run``, a flow, ended, even if Prefect could not tell the server so at the end.
 
-    Raises SystemExit with a sentence where the flow itself did not come to an end, and UserError where the server
-    refuses to be told.
+    Raises SystemExit with a sentence where the flow itself did not come to an end.
     """
     loggers = [logging.getLogger(name) for name in _NOISY]
     for logger in loggers:
@@ -67,10 +65,8 @@ def outcome(run: Callable[[], State]) -> State:
     logging.raiseExceptions = False  # what could not be logged at the server stands on the screen
     try:
         return run()
-    except httpx.HTTPError as error:
+    except httpx.HTTPError:
         url = PREFECT_API_URL.value()
-        if isinstance(error, httpx.HTTPStatusError) and error.response.status_code == httpx.codes.UNAUTHORIZED:
-            raise UserError(f"Prefect's server at {url} asks who you are: set PREFECT_API_AUTH_STRING") from None
         _lost.add(str(url))
         if (state := kept()) is None:
             raise SystemExit(

@@ -1,52 +1,80 @@
 """The flow of a sweep: each different stage once, and each combination an experiment of DVC."""
 
-import fcntl
-import json
-import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from prefect import flow, get_client, get_run_logger, task
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
-from prefect.states import Cancelled, Completed, Failed
+from prefect.runtime import deployment, flow_run
+from prefect.states import Completed, Failed
+from pydantic import Field
 
-from flows.graph import run_in_order
+from flows.graph import run_on_gpus
 from flows.machine import child
-from flows.machine.gpu import gpu_slot
-from flows.repo.run import run_stage, stopping, supervised
-from flows.repo.worktree import worktree
-from flows.stages import CACHED, REFUSED, STOPPED, retrying
-from flows.sweep.grid import Node, share, with_values
-from pipeline_lib.core.errors import UserError, nearest
-from pipeline_lib.core.files import read_json
-from pipeline_lib.report.comparison import SEED, Setting, compare, render_comparison
-from tasks.meta import Meta, parse_meta
-from tasks.yaml_files import PARAMS_FILE
+from flows.machine.lock import hold
+from flows.publish.artifacts import key
+from flows.publish.name import name_run
+from flows.publish.report import publish_report
+from flows.repo.run import supervised
+from flows.server.killed import named
+from flows.server.offline import told
+from flows.server.settings import project
+from flows.stages import REFUSED, retrying
+from flows.sweep.away import deploy, run_away
+from flows.sweep.experiments import committed_stages, fetch, locked_text, read_scores, save, saved
+from flows.sweep.form import Settings
+from flows.sweep.grid import Node, text_with_values
+from flows.sweep.places import clear_places
+from flows.sweep.plan import Plan, read_sweep, split_metric
+from flows.sweep.runners import is_address, task_runner
+from flows.sweep.stage import Work, run_dvc, run_work
+from pipeline_lib.core.errors import UserError
+from pipeline_lib.report.comparison import Setting, compare, render_comparison
+from tasks.meta import parse_meta
+
+LOCK_FILE = Path(".graftline/sweep.lock")
+BUSY = "another sweep is going on here: wait until it ends, or stop it"
+SLOTS, SLOTS_AWAY = 2, 16
 
 
 @flow(name="sweep")
 def sweep(
-    name: str,
-    combinations: dict[str, dict[str, Any]],
-    commit: str,
+    settings: Settings,
     metric: str,
     less: bool = False,
     promote: bool = False,
+    name: str | None = None,
+    commit: str = "HEAD",
+    slots: Annotated[int, Field(ge=1)] | None = None,
+    runner: str = "threads",
+    pool: str | None = None,
 ) -> State:
-    """Run the stages of all ``combinations``, given by their labels, at ``commit``, and compare them by ``metric``.
+    """Run the stages of all combinations of settings, each different one once, and compare them.
 
-    A combination's worktree is ``sweeps/<name>/<label>`` and its experiment ``<name>-<label>``. The page of the
-    comparison is at :func:`page_of`. ``less`` of the metric may be better; with ``promote`` the best is applied to
-    this workspace.
+    Each combination becomes an experiment of DVC; the page that compares them is at :func:`page_of`.
+
+    Args:
+        settings: keys of params.yaml and the values to try, as in {"pretrain.method": ["simclr", "vicreg"]}
+        metric: what to compare by, as in metrics/evaluate.json:heads.frozen.digit.balanced_accuracy
+        less: less of the metric is better
+        promote: apply the best experiment to the workspace in the end
+        name: of the sweep; without one it is made of the settings and the commit
+        commit: what to run
+        slots: how many stages run at a time
+        runner: threads, dask or ray, or the address of a cluster, as in tcp://host:8786 or ray://host:10001
+        pool: a work pool whose workers run the stages, each in its clone
     """
+    if deployment.get_id():
+        child.die_with_parent()  # a worker that is killed leaves no run behind
     try:
-        return _sweep(name, combinations, commit, metric, less, promote)
+        with hold(LOCK_FILE, BUSY) as file, named(file, UUID(flow_run.get_id())):
+            plan = read_sweep(settings, name, commit)
+            return _sweep(plan, metric, less, promote, slots or (SLOTS_AWAY if pool else SLOTS), runner, pool)
     except UserError as error:
         return Failed(name=REFUSED, message=str(error))
 
@@ -56,155 +84,137 @@ def page_of(name: str) -> Path:
     return Path("reports/sweeps") / f"{name}.html"
 
 
-def split_metric(metric: str, nodes: Sequence[Node]) -> tuple[str, str]:
-    """Return the file and the key of a metric; UserError if not every combination leaves such a file."""
-    file, _, key = metric.partition(":")
-    leaving: dict[str, set[int]] = {}
-    for node in nodes:
-        for path in node.metrics:
-            leaving.setdefault(path, set()).update(node.combinations)
-    every = set().union(*leaving.values())
-    files = [path for path, found in leaving.items() if found == every]
-    if file not in files or not key:
-        raise UserError(f"--metric is '{metric}', but must be one of {', '.join(files)}, a colon and a key in it")
-    return file, key
+def _sweep(plan: Plan, metric: str, less: bool, promote: bool, slots: int, runner: str, pool: str | None) -> State:
+    file, in_it = split_metric(metric, plan.nodes)
+    shared = pool is not None or is_address(runner)
+    keys = {one for combination in plan.combinations.values() for one in combination}
+    told(lambda: name_run(plan.name, [project(), *sorted(keys)]))
+    labels = {plan.experiment(label): label for label in plan.combinations}
+    known = {labels[one]: locks for one, locks in saved(plan.commit, f"{plan.name}-").items() if one in labels}
 
+    def scores() -> dict[str, float | None]:
+        if shared:
+            fetch(known.values(), [path for node in plan.nodes for path in node.metrics])
+        return read_scores(plan.commit, {plan.experiment(one): known[one] for one in known}, file, in_it)
 
-def _sweep(
-    name: str, combinations: Mapping[str, Mapping[str, Any]], commit: str, metric: str, less: bool, promote: bool
-) -> State:
-    _name_run(name, combinations)
-    folders = {one: _folder(name, one, values, commit) for one, values in combinations.items()}
-    nodes = share([(Path(folder) / PARAMS_FILE).read_text(encoding="utf-8") for folder in folders.values()])
-    file, key = split_metric(metric, nodes)
-    states = _run(name, nodes, folders)
-    recorded = [one for one in combinations if states[f"record: {one}"].is_completed()]
-    scores = [_score(Path(folders[one]) / file, key) if one in recorded else None for one in combinations]
-    shown = {one: _shown(values) for one, values in combinations.items()}
-    settings = compare(list(shown.values()), scores, maximise=not less)
+    done = {labels[one] for one in scores()}
+    states = _run(plan, done, known, slots, runner, pool)
+    found = {labels[one]: score for one, score in scores().items()}
+    settings = compare(plan.combinations, found, maximise=not less)
     failed = {title: state for title, state in states.items() if state.is_failed() or state.is_crashed()}
     failures = [f"{title}: {state.message}" for title, state in failed.items()]
-    facts = {"commit": commit, "experiments": str(len(recorded)), "metric": metric}
-    page_of(name).parent.mkdir(parents=True, exist_ok=True)
-    page_of(name).write_text(render_comparison(name, metric, not less, settings, facts, failures), encoding="utf-8")
-    rows = [{"combination": one, **shown[one], metric: score} for one, score in zip(combinations, scores, strict=True)]
-    create_table_artifact(rows, key="combinations", description=f"{name}, at commit {commit}")
-    create_link_artifact(page_of(name).resolve().as_uri(), link_text=str(page_of(name)), key="comparison")
+    _publish(plan, metric, less, settings, found, failures)
     if failed:
         refused = all(state.name == REFUSED for state in failed.values())
         return Failed(name=REFUSED if refused else None, message="; ".join(failures))
-    message = f"{len(recorded)} experiments"
-    return Completed(message=f"{message}, {_promote(name, shown, settings[0])}" if promote else message)
+    clear_places()
+    message = f"{len(found)} experiments"
+    return Completed(message=f"{message}, {_promote(plan, settings[0], shared)}" if promote else message)
 
 
-def _run(name: str, nodes: Sequence[Node], folders: Mapping[str, str]) -> dict[str, State]:
-    """Run every different stage, record every combination, and return the states of all these tasks by their titles."""
-    labels, logger = list(folders), get_run_logger()
-    for node in nodes:
-        parse_meta(node.stage, node.meta)  # refused before anything runs
-    logger.info("%d combinations: %d different stages", len(labels), len(nodes))
-    titles: list[str] = []
-    for node in nodes:
-        others = len(node.combinations) - 1
-        titles.append(f"{node.stage}: {labels[node.combinations[0]]}{f' and {others} more' if others else ''}")
-    found = dict(zip(titles, nodes, strict=True))
-    upstream = {title: [titles[number] for number in node.upstream] for title, node in found.items()}
-    recording = {f"record: {one}": one for one in labels}
-    for index, title in enumerate(recording):
-        upstream[title] = [above for above, node in found.items() if index in node.combinations]
+def _run(
+    plan: Plan, done: set[str], known: dict[str, Any], slots: int, runner: str, pool: str | None
+) -> dict[str, State]:
+    """Run every different stage of combinations that are not ``done``, and make each an experiment as it is complete.
 
-    def submit(title: str, above: list[Any]) -> Any:
-        if one := recording.get(title):
-            return _record.with_options(task_run_name=title).submit(
-                folders[one], f"{name}-{one}", wait_for=above, return_state=False
-            )
-        node = found[title]
-        meta, folder = parse_meta(node.stage, node.meta), folders[labels[node.combinations[0]]]
-        running = _run_node.with_options(task_run_name=title, **retrying(meta.retries))
-        return running.submit(node.stage, folder, meta, wait_for=above, return_state=False)
+    What dvc.lock says of them is added to ``known``. Returns the states of all tasks by their titles.
+    """
+    labels, logger = list(plan.combinations), get_run_logger()
+    nodes: dict[str, Node] = {}
+    first: dict[str, str] = {}
+    stages_of: dict[str, list[str]] = {label: [] for label in labels if label not in done}
+    titles: dict[int, str] = {}
+    for number, node in enumerate(plan.nodes):
+        if wanting := [labels[index] for index in node.combinations if labels[index] not in done]:
+            others = len(wanting) - 1
+            title = f"{node.stage}: {wanting[0]}{f' and {others} more' if others else ''}"
+            titles[number], nodes[title], first[title] = title, node, wanting[0]
+            for label in wanting:
+                stages_of[label].append(title)
+    logger.info("%d combinations, %d of them done: %d different stages", len(labels), len(done), len(nodes))
+    upstream = {title: [titles[number] for number in node.upstream] for title, node in nodes.items()}
+    recording = {f"record: {label}": label for label in stages_of}
+    upstream |= {title: stages_of[label] for title, label in recording.items()}
+    order = committed_stages(plan.commit)
+    texts: dict[str, str] = {}  # of dvc.lock, which many experiments share
+    deployment_id = deploy(pool) if pool else None
+    elsewhere = pool is not None or is_address(runner)  # where the GPUs are taken then
+    gpus = {} if elsewhere else {title: int(parse_meta(node.stage, node.meta).gpu) for title, node in nodes.items()}
 
-    with supervised():
-        return run_in_order(upstream, submit)
+    def submit(title: str, above: list[Any], environment: Mapping[str, str]) -> Any:
+        text = text_with_values(plan.params, plan.combinations[recording.get(title) or first[title]])
+        if title not in recording:
+            node = nodes[title]
+            work = Work(node.stage, plan.commit, text, node.outs, node.meta)
+            away = {
+                "title": title,
+                "digest": hashlib.sha256(f"{plan.commit} {node.digest}".encode()).hexdigest(),
+                "deployment_id": deployment_id,
+                "sweep": flow_run.get_id(),
+            }
+            options = {"name": node.stage, **retrying(parse_meta(node.stage, node.meta).retries)}
+            running = _run_node.with_options(task_run_name=title, **options)
+            given = {
+                "work": work,
+                "environment": None if elsewhere else environment,
+                "away": away if deployment_id else None,
+            }
+            return at_work.submit(running, given, wait_for=above)
+        label = recording[title]
+        records = dict(zip(stages_of[label], [future.result() for future in above], strict=True))
+        stages = {nodes[one].stage: record["lock"] for one, record in records.items() if record["lock"]}
+        for one, record in records.items():
+            texts.setdefault(one, locked_text(nodes[one].stage, record["lock"]))
+        known[label] = stages
+        lines = {nodes[one].stage: texts[one] for one in records}
+        ordered = [lines[stage] for stage in dict.fromkeys([*order, *lines]) if stage in lines]
+        files = {path: content for record in records.values() for path, content in record["files"].items()}
+        return _record.with_options(task_run_name=title).submit(
+            plan.commit, plan.experiment(label), text, ordered, files, wait_for=above, return_state=False
+        )
 
-
-def _folder(name: str, one: str, values: Mapping[str, Any], commit: str) -> str:
-    """Make the worktree of a combination, and return where it is."""
-    folder = worktree(f"sweeps/{name}/{one}", commit)
-    file = folder / PARAMS_FILE
-    file.write_text(with_values(file.read_text(encoding="utf-8"), values), encoding="utf-8")
-    return str(folder)
+    with supervised(), task_runner(runner, slots) as at_work:
+        return run_on_gpus(upstream, submit, gpus, logger.info)
 
 
 @task(cache_policy=NO_CACHE, name="stage")
-def _run_node(stage: str, folder: str, meta: Meta) -> State:
-    logger = get_run_logger()
-    lines: list[str] = []
-
-    def on_line(line: str) -> None:
-        lines.append(line)
-        logger.info(line)
-
-    with gpu_slot(stopping, lambda: logger.info("waits for a GPU")) if meta.gpu else nullcontext() as environment:
-        result = run_stage(
-            stage,
-            on_line,
-            lambda event: None,  # as many stages at a time as a sweep runs would bury each other's progress
-            meta.timeout,
-            folder,
-            environment=environment,
-            # What is before it may have run for another combination: DVC's cache has it.
-            with_upstream=True,
-        )
-    if result.failure == "stopped":
-        return Cancelled(name=STOPPED, message=result.error)
-    if result.failure:
-        return Failed(name=REFUSED if result.failure == "mistake" else None, message=result.error)
-    return Completed(name=None if f"Running stage '{stage}':" in lines else CACHED)
+def _run_node(work: Work, environment: Mapping[str, str] | None, away: dict[str, Any] | None) -> State:
+    log = get_run_logger().info
+    state, record = run_away(work, log=log, **away) if away else run_work(work, log, environment)
+    state.data = record
+    return state
 
 
 @task(cache_policy=NO_CACHE, name="record")
-def _record(folder: str, experiment: str) -> State:
-    save = ("exp", "save", "--quiet", "--force", "--name", experiment, "--include-untracked", "dvc.lock")
-    said = run_dvc(folder, "--wait-for-lock", "repro", "--quiet")
-    with (Path(folder).parent / ".record.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # DVC fails where two of its processes write into one git repository
-        said = said or run_dvc(folder, *save)
-    if said:
-        return Failed(message=f"{experiment} could not be recorded: {said}")
+def _record(commit: str, experiment: str, params: str, locked: list[str], files: dict[str, str]) -> State:
+    save(commit, experiment, params, locked, files)
     return Completed(message=f"dvc exp apply {experiment}")
 
 
-def run_dvc(folder: str | Path, *arguments: str) -> str:
-    """Run DVC in ``folder``; return what it said if it failed, and nothing if it did not."""
-    process = child.start("dvc", *arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    output, _ = process.communicate()
-    return " ".join(output.split()) if process.returncode else ""
+def _publish(
+    plan: Plan,
+    metric: str,
+    less: bool,
+    settings: list[Setting],
+    scores: Mapping[str, float | None],
+    failures: list[str],
+) -> None:
+    page = page_of(plan.name)
+    facts = {"commit": plan.commit[:7], "experiments": str(len(scores)), "metric": metric}
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(render_comparison(plan.name, metric, not less, settings, facts, failures), encoding="utf-8")
+    rows = [{"combination": label, **one, metric: scores.get(label)} for label, one in plan.combinations.items()]
+    about = f"{plan.name}, at commit {plan.commit[:7]}"
+    create_table_artifact(rows, key=key("combinations"), description=about)
+    publish_report(page, key("comparison"))
 
 
-def _shown(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a combination with lists and mappings as texts, which can be compared and shown."""
-    texts = (list, dict)
-    return {key: json.dumps(value, default=str) if isinstance(value, texts) else value for key, value in values.items()}
-
-
-def _name_run(name: str, combinations: Mapping[str, Mapping[str, Any]]) -> None:
-    tags = sorted({f"{key} {value}" for values in combinations.values() for key, value in values.items()})
-    with get_client(sync_client=True) as client:
-        client.update_flow_run(UUID(flow_run.get_id()), name=name, tags=tags)
-
-
-def _score(file: Path, key: str) -> float | None:
-    metrics = read_json(file)
-    if key not in metrics:
-        raise UserError(f"--metric names {key}, which is not in {file}{nearest(key, metrics)}")
-    return None if metrics[key] is None else float(metrics[key])
-
-
-def _promote(name: str, combinations: Mapping[str, Mapping[str, Any]], best: Setting) -> str:
+def _promote(plan: Plan, best: Setting, shared: bool) -> str:
     """Bring the first run of the best setting into this workspace, and say which one it is."""
-    seed = next((seed for seed, score in best.seeds.items() if score is not None), None)
-    wanted = {**best.values, **({SEED: seed} if seed is not None else {})}
-    one = next(one for one, values in combinations.items() if dict(values) == wanted)
-    if said := run_dvc(".", "exp", "apply", f"{name}-{one}"):
-        raise UserError(f"{name}-{one} could not be applied here: {said}")
-    return f"and {name}-{one} is promoted: params.yaml and the results here are its own now"
+    name = plan.experiment(next(label for label, score in best.runs.items() if score is not None))
+    said = run_dvc(".", "exp", "apply", name)
+    if said and shared:  # it is in the workspace, and its results are in the remote
+        said = run_dvc(".", "pull")
+    if said:
+        raise UserError(f"{name} could not be applied here: {said}")
+    return f"and {name} is promoted: params.yaml and the results here are its own now"

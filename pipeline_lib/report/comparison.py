@@ -1,7 +1,8 @@
-"""The page that compares the runs of a sweep: mean and interval over the seeds of each setting."""
+"""The page that compares the runs of a sweep: mean and interval over the runs of each setting."""
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,52 +11,68 @@ from scipy import stats
 
 from pipeline_lib.report.environment import environment, own, policy
 
-SEED = "seed"
 CONFIDENCE = 0.95
+# What settles by chance: a setting is judged by all its runs that differ in nothing else.
+SEED, SEEDS = "seed", "seeds"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting of a sweep with the metric of each seed that has run.
+    """A setting of a sweep, as texts, with the metric of each of its runs, by their names; None for one without.
 
-    ``low`` and ``high`` bound the mean with 95% confidence, by Student's t; None with fewer than two seeds.
+    ``chance`` is what tells its runs apart, such as "seed 0". ``low`` and ``high`` bound the mean with 95% confidence,
+    by Student's t; None with fewer than two runs.
     """
 
-    values: Mapping[str, Any]
-    seeds: Mapping[Any, float | None]
+    values: Mapping[str, str]
+    runs: Mapping[str, float | None]
+    chance: Mapping[str, str]
     mean: float | None
     low: float | None
     high: float | None
 
 
 def compare(
-    combinations: Sequence[Mapping[str, Any]], scores: Sequence[float | None], maximise: bool = True
+    combinations: Mapping[str, Mapping[str, Any]], scores: Mapping[str, float | None], maximise: bool = True
 ) -> list[Setting]:
-    """Put runs that differ in nothing but the seed together, the best mean first.
+    """Put runs that differ in nothing but chance together, the best mean first.
 
-    ``scores`` is the metric of each combination, None for one that has not run to its end. Settings without any
-    score come last.
+    Chance is the ``seed``, and ``seeds`` as long as each run has one: a list of several, over which a run averages by
+    itself, is a setting. ``scores`` is the metric of the combinations that have run to their end, by their names.
+    Settings without any score come last.
     """
-    groups: dict[tuple[Any, ...], dict[Any, float | None]] = {}
-    keys = [key for key in combinations[0] if key != SEED]
-    for combination, score in zip(combinations, scores, strict=True):
-        group = groups.setdefault(tuple(combination[key] for key in keys), {})
-        group[combination.get(SEED)] = score
-    settings = [_setting(dict(zip(keys, values, strict=True)), seeds) for values, seeds in groups.items()]
+    chance = _chance(combinations.values())
+    groups: dict[str, list[str]] = {}
+    for name, combination in combinations.items():
+        settled = {key: value for key, value in combination.items() if key not in chance}
+        groups.setdefault(repr(settled), []).append(name)
+    settings = [_setting({name: combinations[name] for name in names}, scores, chance) for names in groups.values()]
     sign = -1 if maximise else 1
     return sorted(settings, key=lambda setting: math.inf if setting.mean is None else sign * setting.mean)
 
 
-def _setting(values: Mapping[str, Any], seeds: Mapping[Any, float | None]) -> Setting:
-    found = np.array([score for score in seeds.values() if score is not None])
-    if not len(found):
-        return Setting(values, seeds, None, None, None)
-    mean = float(found.mean())
+def _chance(combinations: Iterable[Mapping[str, Any]]) -> list[str]:
+    single = all(isinstance(seeds := one.get(SEEDS, []), list) and len(seeds) < 2 for one in combinations)
+    return [SEED, SEEDS] if single else [SEED]
+
+
+def _setting(
+    runs: Mapping[str, Mapping[str, Any]], scores: Mapping[str, float | None], chance: Sequence[str]
+) -> Setting:
+    values = {key: _text(value) for key, value in next(iter(runs.values())).items() if key not in chance}
+    told = {name: ", ".join(f"{key} {_text(one[key])}" for key in chance if key in one) for name, one in runs.items()}
+    own = {name: scores.get(name) for name in runs}
+    found = np.array([score for score in own.values() if score is not None])
     if len(found) < 2:
-        return Setting(values, seeds, mean, None, None)
+        return Setting(values, own, told, float(found.mean()) if len(found) else None, None, None)
+    mean = float(found.mean())
     error = float(found.std(ddof=1) / math.sqrt(len(found)))
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(found) - 1)) * error
-    return Setting(values, seeds, mean, mean - reach, mean + reach)
+    return Setting(values, own, told, mean, mean - reach, mean + reach)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, default=str) if isinstance(value, (list, dict)) else str(value)
 
 
 def render_comparison(
@@ -67,7 +84,7 @@ def render_comparison(
     failures: Sequence[str],
 ) -> str:
     """Return the page as HTML, which loads nothing. ``facts`` are told at its top, ``failures`` below the table."""
-    bounds = [bound for s in settings for bound in (s.low, s.high, *s.seeds.values()) if bound is not None]
+    bounds = [bound for s in settings for bound in (s.low, s.high, *s.runs.values()) if bound is not None]
     low, high = (min(bounds), max(bounds)) if bounds else (0.0, 1.0)
     return (
         environment()

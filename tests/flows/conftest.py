@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows.pipeline import deliver
 from flows.server.start import _free_port
@@ -93,7 +93,7 @@ GROUPS_CODE = """
 import json, os, sys, time
 from pathlib import Path
 name, *files = sys.argv[1:]
-with Path(f"starts-{name}").open("a") as starts:
+with Path(os.environ.get("STARTS", "."), f"starts-{name}").open("a") as starts:
     print(os.getpid(), file=starts)
 meet = Path("meet").read_text().split() if Path("meet").exists() else []
 while name in meet and not all(Path(f"starts-{other}").exists() for other in meet):
@@ -106,12 +106,22 @@ for file in map(Path, files):
 
 @pytest.fixture(scope="session", autouse=True)
 def own_gpu_slots(tmp_path_factory) -> Iterator[None]:
-    """The slots of the machine's GPUs are these tests' own, whatever else runs on the machine."""
-    folder = str(tmp_path_factory.mktemp("slots"))
+    """One GPU, and its lock is these tests' own, whatever the machine has and whatever else runs on it."""
+    folder = tmp_path_factory.mktemp("slots")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", folder)
-        patch.setattr(tempfile, "tempdir", folder)
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr(tempfile, "tempdir", str(folder))
+        pretend_gpus(patch, folder, "GPU 0: Toy (UUID: GPU-toy)")
         yield
+
+
+def pretend_gpus(patch: pytest.MonkeyPatch, folder: Path, listing: str) -> None:
+    """Let the machine have the GPUs of ``listing``, as the driver's own program prints it."""
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\ncat <<end\n{listing}\nend\n")
+    program.chmod(0o755)
+    patch.setenv("PATH", os.pathsep.join([str(folder), os.environ["PATH"]]))
+    patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +135,7 @@ def template(tmp_path_factory) -> Path:
     (project / "dvc.yaml").write_text(DVC)
     (project / ".dvcignore").write_text("starts-*\ntold-*\n")
     (project / ".gitignore").write_text("starts-*\ntold-*\n.graftline/\n")
-    subprocess.run(["git", "init", "-q", "."], cwd=project, check=True)
+    subprocess.run(["git", "init", "-q", "-b", "main", "."], cwd=project, check=True)
     for key, value in (("user.name", "toy"), ("user.email", "toy@localhost")):
         subprocess.run(["git", "config", key, value], cwd=project, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=project, check=True)
@@ -151,14 +161,15 @@ def served(finished_template, tmp_path_factory) -> Iterator[tuple[subprocess.Pop
     """
     project = tmp_path_factory.mktemp("served") / "toy"
     shutil.copytree(finished_template, project)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API")}
+    secret = ("PREFECT_API", "PREFECT_SERVER_API_AUTH")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(secret)}
     environment |= {"PREFECT_HOME": str(project / ".graftline/prefect"), "PYTHONPATH": str(ROOT)}
     environment["PREFECT_WORKER_QUERY_SECONDS"] = "1"
     command = [sys.executable, "-m", "flows.server.serve", "--nightly", "--port", str(_free_port())]
     process = subprocess.Popen(command, cwd=project, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         told = next(line for line in process.stdout if line.startswith("Prefect's UI is at"))
-        yield process, project, told.split()[-1]
+        yield process, project, told.split()[-1].partition("/enter#")[0]
         tree = psutil.Process(process.pid).children(recursive=True)
         assert tree, "the server is a child"
         process.send_signal(signal.SIGINT)
@@ -173,7 +184,11 @@ def served(finished_template, tmp_path_factory) -> Iterator[tuple[subprocess.Pop
 def api(served) -> Iterator[str]:
     """The address of the API of the served project, which flows of this process use."""
     _, project, address = served
-    with temporary_settings({PREFECT_API_URL: f"{address}/api", PREFECT_HOME: project / ".graftline/prefect"}):
+    home = project / ".graftline/prefect"
+    secret = f"graftline:{(home / 'password').read_text()}"
+    names = {PREFECT_API_URL: f"{address}/api", PREFECT_API_AUTH_STRING: secret, PREFECT_HOME: home}
+    with pytest.MonkeyPatch.context() as patch, temporary_settings(names):
+        patch.setenv("PREFECT_API_AUTH_STRING", secret)
         yield f"{address}/api"
         deliver()
 
@@ -237,6 +252,14 @@ def starts(project: Path, stage: str) -> int:
     """How often the command of ``stage`` was started."""
     file = project / f"starts-{stage}"
     return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def hold_dvc(seconds: float) -> subprocess.Popen[bytes]:
+    """Hold DVC's lock of the working directory from now on for so long, as an editor that looks at the project does."""
+    code = "import time, zc.lockfile; held = zc.lockfile.LockFile('.dvc/tmp/lock'); print(1, flush=True); time.sleep"
+    process = subprocess.Popen([sys.executable, "-c", f"{code}({seconds})"], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    return process
 
 
 def wait_for(answer: Callable[[], Any], seconds: float) -> Any:

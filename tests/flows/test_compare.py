@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from flows.publish.compare import dropped
@@ -14,6 +16,7 @@ from pipeline_lib.core.errors import UserError
         (1.05, 1.00, -0.1, False),
         (0.50, 1.00, -0.1, False),
         (0.89, 0.90, 0.0, True),
+        (math.nan, 0.90, 0.5, True),
     ],
 )
 def test_a_drop_beyond_the_amount_is_told(value, last, amount, told):

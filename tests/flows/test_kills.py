@@ -18,14 +18,14 @@ from benchmarks.kill_matrix import FAULTS, cases, measure, summary
 from flows.machine import child
 from flows.machine.lock import hold
 from flows.pipeline import LOCK_FILE, deliver, transfer
-from flows.repo.heal import mend
-from flows.repo.lockfile import BEFORE, keep_order, recorded_stages
 from flows.repo.run import run_stage
 from flows.server import killed
 from flows.server import liveness as watch
 from flows.server import offline as lost
 from flows.server import start as server
-from flows.server.killed import named
+from flows.server.killed import claim, named
+from flows.server.settings import auth
+from pipeline_lib.core.errors import UserError
 from tests.flows.conftest import edit, ended, starts, wait_for
 from tests.flows.test_transfer import flow_process
 
@@ -91,63 +91,6 @@ def test_sessions_are_stopped_all_at_once():
     assert all(process.poll() is not None for process in children)
 
 
-@pytest.mark.parametrize("cut", ["", "schema: '2.0'\nstages:\n  al", "\x00" * 50])
-def test_a_record_that_was_cut_short_is_put_back(finished, cut):
-    whole = Path("dvc.lock").read_bytes()
-    assert mend() == []  # a run starts, and is killed while DVC writes
-    Path("dvc.lock").write_text(cut)
-    assert "dvc.lock was cut short" in mend()[0]
-    assert Path("dvc.lock").read_bytes() == whole
-    assert run_stage("join", ignore, ignore).state == "cached"
-
-
-def test_a_record_that_was_cut_short_in_the_first_run_starts_anew(project):
-    assert mend() == []
-    Path("dvc.lock").write_text("schema: '2.0'\nstages:\n  al")
-    assert mend()
-    assert run_stage("alone", ignore, ignore).failure == ""
-
-
-def test_a_conflict_in_the_record_is_left_to_the_user(finished):
-    mend()
-    conflict = f"<<<<<<< ours\n{Path('dvc.lock').read_text()}=======\n>>>>>>> theirs\n"
-    Path("dvc.lock").write_text(conflict)
-    assert mend() == []
-    assert Path("dvc.lock").read_text() == conflict
-
-
-def test_a_killed_run_leaves_the_order_of_the_record_as_it_would_have_been(finished):
-    whole = Path("dvc.lock").read_bytes()
-    order = recorded_stages()
-    Path("dvc.lock").unlink()
-    mend()  # a first run starts: alone is recorded first by chance, and the run is killed
-    for name in ("alone", "start"):
-        run_stage(name, ignore, ignore)
-    mend()  # the next one starts
-    for name in ("left", "right", "join"):
-        run_stage(name, ignore, ignore)
-    keep_order(recorded_stages(BEFORE), order)
-    assert Path("dvc.lock").read_bytes() == whole
-    assert not BEFORE.exists()
-
-
-def test_paths_that_a_killed_dvc_had_in_use_are_free(finished):
-    edit(finished, "title: toy", "title: other")
-    # Its number belongs to another program now, as after a restart of a container.
-    used = {"pid": os.getppid(), "cmd": "dvc repro"}
-    table = {"write": {str(finished / "out/join.txt"): used}, "read": {str(finished / "out/left.txt"): [used]}}
-    Path(".dvc/tmp/rwlock").write_text(json.dumps(table))
-    assert mend() == ["paths that a killed DVC had in use were set free"]
-    assert run_stage("join", ignore, ignore).state == "executed"
-
-
-def test_a_table_of_paths_that_was_cut_short_is_removed(finished):
-    edit(finished, "title: toy", "title: other")
-    Path(".dvc/tmp/rwlock").write_text('{"write": {"/')
-    assert len(mend()) == 1
-    assert run_stage("join", ignore, ignore).state == "executed"
-
-
 def test_a_full_disk_is_one_sentence_and_not_tried_again(finished):
     edit(finished, "python toy.py left", "python toy.py left > /dev/full", "dvc.yaml")
     result = run_stage("left", ignore, ignore)
@@ -164,7 +107,7 @@ def test_a_killed_run_is_shown_as_crashed_by_the_next_one(api, finished):
     with get_client(sync_client=True) as client:
         run = client.create_flow_run(transfer, state=Running())
         data = {"flow_run_id": str(run.id), "task_key": "left", "dynamic_key": "0", "state": {"type": "RUNNING"}}
-        task = httpx.post(f"{api}/task_runs/", json=data, timeout=30).json()
+        task = httpx.post(f"{api}/task_runs/", json=data, timeout=30, auth=auth()).json()
     with hold(LOCK_FILE, "taken") as file:
         json.dump({"run": str(run.id), "ended": None}, file)
     assert transfer(return_state=True).is_completed()
@@ -174,30 +117,52 @@ def test_a_killed_run_is_shown_as_crashed_by_the_next_one(api, finished):
     assert LOCK_FILE.read_text() == ""
 
 
-def test_only_a_run_that_gave_no_sign_of_life_for_long_is_silent(api, monkeypatch):
+def test_only_a_run_of_this_project_that_was_silent_for_longer_than_it_may_is_taken_for_killed(api, monkeypatch):
+    labels = {
+        "quiet": {},
+        "beating": {},
+        "never heard": {},
+        "of others": {watch.PROJECT: "other-123456"},
+        "with few signs of life": {watch.SILENCE: 540},
+    }
     with get_client(sync_client=True) as client:
-        runs = {name: client.create_flow_run(transfer, state=Running()) for name in ("beating", "quiet", "unknown")}
-    for name in ("beating", "quiet"):
-        resource = {"prefect.resource.id": f"prefect.flow-run.{runs[name].id}"}
-        emit_event("prefect.flow-run.heartbeat", resource=resource)
-        deliver()
-    with httpx.Client(base_url=api, timeout=30) as client:
-        heard = wait_for(
-            lambda: watch._last_heard(client, {"id": runs["quiet"].id, "created": "2020-01-01T00:00Z"}), 30
-        )
-        assert abs(heard.timestamp() - time.time()) < 60
-        quiet = str(runs["quiet"].id)
+        # All of flows with the same name, as other projects on the server have.
+        runs = {name: client.create_flow_run(transfer, state=Running()).id for name in [*labels, "unclaimed"]}
+        for name, more in labels.items():
+            claim(runs[name])
+            client.update_flow_run_labels(runs[name], more)
+    for name in [*labels, "unclaimed"]:
+        if name != "never heard":
+            resource = {"prefect.resource.id": f"prefect.flow-run.{runs[name]}"}
+            emit_event("prefect.flow-run.heartbeat", resource=resource)
+    deliver()
+    with httpx.Client(base_url=api, timeout=30, auth=auth()) as client:
+        created = "2020-01-01T00:00Z"
+        heard = [
+            wait_for(lambda run=run: watch._last_heard(client, {"id": run, "created": created}), 30)
+            for name, run in runs.items()
+            if name != "never heard"
+        ]
+        assert all(abs(last.timestamp() - time.time()) < 60 for last in heard)
         last_heard = watch._last_heard
 
         def earlier(client, run):
             last = last_heard(client, run)
-            return last - timedelta(seconds=200) if last and run["id"] == quiet else last
+            return last - timedelta(seconds=200) if last and run["id"] != str(runs["beating"]) else last
 
         monkeypatch.setattr(watch, "_last_heard", earlier)
-        assert watch.silent_runs(client) == [quiet]
+        assert watch.silent_runs(client) == {str(runs["quiet"]): 90}
         for run in runs.values():
-            client.post(f"/flow_runs/{run.id}/set_state", json={"state": {"type": "CANCELLED"}, "force": True})
-        assert watch.silent_runs(client) == []
+            client.post(f"/flow_runs/{run}/set_state", json={"state": {"type": "CANCELLED"}, "force": True})
+        assert watch.silent_runs(client) == {}
+
+
+def test_a_watcher_whose_password_is_no_longer_taken_ends(api):
+    with (
+        httpx.Client(base_url=api, timeout=30, auth=("graftline", "earlier")) as client,
+        pytest.raises(UserError, match=r"^the server at .* no longer takes the password"),
+    ):
+        watch.watch(client)
 
 
 def test_a_killed_flow_leaves_its_name(api, finished):
@@ -260,11 +225,11 @@ def test_a_server_with_a_password_records_the_run(finished, tmp_path):
         subprocess.run(run, env=environment, check=True, timeout=120)
         runs = httpx.post(f"{url}/flow_runs/filter", json={}, auth=("me", "secret")).json()
         assert [run["state_type"] for run in runs] == ["COMPLETED"]
-        # Someone who does not know it is told so.
-        del environment["PREFECT_SERVER_API_AUTH_STRING"]
-        told = subprocess.run(
-            run, env={**environment, "PREFECT_API_URL": url}, capture_output=True, text=True, timeout=120
-        )
-        assert (told.returncode, told.stderr.count("\n")) == (2, 1), told.stderr
-        assert "PREFECT_API_AUTH_STRING" in told.stderr
+        # Someone who does not know it is told so, once.
+        stranger = {**environment, "PREFECT_HOME": str(tmp_path / "elsewhere"), "PREFECT_API_URL": url}
+        del stranger["PREFECT_SERVER_API_AUTH_STRING"]
+        for given, sentence in ({}, "asks for a password: set"), ({"PREFECT_API_AUTH_STRING": "me:x"}, "does not take"):
+            told = subprocess.run(run, env=stranger | given, capture_output=True, text=True, timeout=120)
+            assert (told.returncode, told.stderr.count("\n")) == (2, 1), told.stderr
+            assert sentence in told.stderr
         process.communicate("\n", timeout=60)

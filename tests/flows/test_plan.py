@@ -1,15 +1,21 @@
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from dvc.dependency import Dependency
 
-from flows.repo.plan import describe, read_plan
+from flows.repo.plan import describe, read_plan, records
 from pipeline_lib.core.errors import UserError
 from tests.flows.conftest import ROOT, depend, edit, repro, starts
+from tests.flows.odd import PROJECTS, write
 
+PLAN = [sys.executable, "-m", "flows.repo.plan"]
 STAGES = {"start", "left", "right", "join", "alone"}
 
 
@@ -64,9 +70,8 @@ def test_a_result_that_dvc_has_is_foretold(finished):
 
 
 def test_the_plan_can_be_printed(finished):
-    command = [sys.executable, "-m", "flows.repo.plan"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=finished, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(PLAN, cwd=finished, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == describe(read_plan())
 
 
@@ -129,7 +134,7 @@ def test_data_that_dvc_tracks_comes_before_the_stages(finished):
     depend(finished, "toy.py", "images")
     plan = {stage.name: stage for stage in read_plan()}
     assert plan["start"].upstream == ("images.dvc",)
-    assert [name for name, stage in plan.items() if not stage.own] == ["images.dvc"]
+    assert [name for name, stage in plan.items() if not stage.record] == ["images.dvc"]
     assert plan["images.dvc"].prediction == "cached"
 
 
@@ -163,4 +168,106 @@ def test_what_dvc_would_wait_for_without_an_end_is_refused(finished):
 def test_an_output_that_could_not_be_put_in_its_place_is_told(finished, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) != "metrics")  # root may write anywhere
     with pytest.raises(UserError, match=r"folder metrics cannot be written to, where metrics/join\.json belongs"):
+        read_plan()
+
+
+@pytest.mark.parametrize("name", PROJECTS)
+def test_whatever_dvc_allows_is_planned(project, name):
+    write(project, PROJECTS[name])
+    plan = read_plan()
+    assert {stage.prediction for stage in plan} == {"will run"}
+    assert all(stage.reasons for stage in plan)
+
+
+def test_what_a_folder_of_its_own_makes_comes_first_and_what_nobody_needs_is_left_alone(project):
+    write(project, PROJECTS["a folder with stages of its own"])
+    plan = {stage.name: stage for stage in read_plan()}
+    assert list(plan) == ["sub/dvc.yaml:a", "sub/dvc.yaml:b", "user"]
+    assert plan["user"].upstream == ("sub/dvc.yaml:b",)
+    assert plan["sub/dvc.yaml:b"].deps == ("sub/a.txt",)
+    assert {str(file): names for file, names in records(plan.values()).items()} == {
+        "sub/dvc.lock": ["a", "b"],
+        "dvc.lock": ["user"],
+    }
+
+
+def test_paths_of_a_working_directory_are_those_of_the_root(project):
+    write(project, PROJECTS["a working directory"])
+    (stage,) = read_plan()
+    assert (stage.deps, stage.outs) == (("inner/in.txt",), ("inner/out.txt",))
+
+
+def test_a_parameter_that_is_missing_in_another_file_is_refused(project):
+    write(project, PROJECTS["parameters of other files"])
+    (project / "o.toml").write_text("[a]\nc = 1\n")
+    with pytest.raises(UserError, match=r"o\.toml: the key 'a\.b' is missing, which dvc\.yaml lists under"):
+        read_plan()
+
+
+@pytest.fixture
+def web():
+    """A server with one file, and its address; the file is ``content[0]``."""
+    content = [b"first"]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("ETag", content[0].decode())
+            self.send_header("Content-Length", str(len(content[0])))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content[0])
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/file", content
+    server.shutdown()
+    server.server_close()
+
+
+def test_what_lies_on_a_server_is_a_dependency(project, web):
+    url, content = web
+    stage = {"cmd": "echo 1 > web.txt", "deps": [url], "outs": ["web.txt"]}
+    (project / "dvc.yaml").write_text(json.dumps({"stages": {"web": stage}}))
+    assert predictions(read_plan()) == {"web": "will run"}
+    repro(project)
+    assert predictions(read_plan()) == {"web": "cached"}
+    content[0] = b"second"
+    assert read_plan()[0].reasons == (f"{url} changed",)
+
+
+def test_a_server_that_cannot_be_reached_stops_no_plan(project, web, monkeypatch):
+    url, _ = web
+    stages = {"web": {"cmd": "echo 1 > web.txt", "deps": [url], "outs": ["web.txt"]}}
+    stages["beside"] = {"cmd": "echo 2 > beside.txt", "deps": ["toy.py"], "outs": ["beside.txt"]}
+    (project / "dvc.yaml").write_text(json.dumps({"stages": stages}))
+    repro(project)
+    status = Dependency.workspace_status
+
+    def away(dep):
+        return {str(dep): "deleted"} if str(dep) == url else status(dep)
+
+    def forbidden(dep):
+        if str(dep) == url:
+            raise RuntimeError("no\ncredentials")  # each storage has errors of its own
+        return status(dep)
+
+    for stand_in, reason in (
+        (away, "is gone, or cannot be reached"),
+        (forbidden, "cannot be looked at (no credentials)"),
+    ):
+        monkeypatch.setattr(Dependency, "workspace_status", stand_in)
+        plan = {stage.name: stage for stage in read_plan()}
+        assert plan["web"].reasons == (f"{url} {reason}",)
+        assert predictions(plan.values()) == {"web": "will run", "beside": "cached"}
+
+
+def test_a_storage_for_which_dvc_lacks_a_package_is_one_sentence(project):
+    depend(project, "'s3://bucket/images'")
+    with pytest.raises(UserError, match="DVC cannot plan the run: s3 is supported, but requires 'dvc-s3'"):
         read_plan()

@@ -1,13 +1,25 @@
 import io
+import json
+import shutil
+from dataclasses import fields
+from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from prefect import flow, get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.sorting import ArtifactSort
+from prefect.runtime import flow_run
 
 from flows.publish import artifacts as publish
-from flows.publish.artifacts import Progress, verdict_markdown
+from flows.publish import report
+from flows.publish.artifacts import Progress, key, verdict_markdown
+from flows.publish.compare import publish_comparison
 from flows.publish.picture import COLOURS, HIGH, LOW, draw_map
+from flows.repo.plan import PlannedStage
 from pipeline_lib.data.roles import Role
 
 ENTRY = {
@@ -119,4 +131,76 @@ def test_progress_is_published_now_and_then_and_at_the_end(monkeypatch):
 
 @pytest.mark.parametrize("stage", ["ingest@mnist", "pretrain@0", "Stage.2", "fée"])
 def test_keys_are_what_prefect_takes(stage):
-    assert set(publish._key(stage, "metrics")) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    assert set(key(stage, "metrics")) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+
+
+def artifact(*parts):
+    """The latest artifact of the project in the working directory with this key."""
+    with get_client(sync_client=True) as client:
+        chosen = ArtifactFilter(key=ArtifactFilterKey(any_=[key(*parts)]))
+        (found,) = client.read_artifacts(artifact_filter=chosen, sort=ArtifactSort.CREATED_DESC, limit=1)
+        return found
+
+
+def stage(**parts):
+    """A stage that left something."""
+    nothing = {field.name: () for field in fields(PlannedStage)}
+    return PlannedStage(**{**nothing, "name": "odd", "meta": {}, "prediction": "cached", **parts})
+
+
+def test_metrics_of_every_format_and_kind_are_shown(api, project):
+    Path("a.yaml").write_text("loss: 0.123456\nof: {digit: {f1: .inf}}\nsizes: [1, 2]\nnone: null\nday: 2026-01-02\n")
+    Path("b.toml").write_text("[head]\nbest = 3\n")
+    for file in ("a.yaml", "b.toml"):
+        publish.publish(stage(metrics=(file,)), None)
+        rows = json.loads(artifact("odd", "metrics").data)
+        found = {row["metric"]: row["value"] for row in rows}
+        if file == "a.yaml":
+            assert found == {"loss": 0.1235, "of.digit.f1": "inf", "sizes": "[1, 2]", "none": None, "day": "2026-01-02"}
+        else:
+            assert found == {"head.best": 3}
+
+
+def test_pictures_of_a_stage_are_shown_unless_they_are_large(api, project):
+    for name, size in (("curve.PNG", 10), ("map.svg", 10), ("large.jpg", 300_001)):
+        Path(name).write_bytes(b"x" * size)
+    publish.publish(stage(outs=("curve.PNG", "map.svg", "large.jpg", "folder")), None)
+    assert artifact("curve.PNG").data.startswith("data:image/png;base64,eHh4")
+    assert artifact("map.svg").data.startswith("data:image/svg+xml;base64,")
+    with pytest.raises(ValueError, match="not enough values"):
+        artifact("large.jpg")
+
+
+def test_two_projects_on_a_server_do_not_mix(api, project, monkeypatch):
+    other = project.with_name("other")
+    shutil.copytree(project, other)
+    for folder, value in ((project, 1.0), (other, 2.0), (project, 3.0)):
+        monkeypatch.chdir(folder)
+        Path("m.json").write_text(json.dumps({"loss": value, "nothing": None}))
+        publish_comparison([stage(metrics=("m.json",))], {}, "nightly", uuid4())
+    rows = {row["metric"]: row for row in json.loads(artifact("metrics", "nightly").data)}
+    assert rows["m.json:loss"] == {"metric": "m.json:loss", "value": 3.0, "last": 1.0, "change": 2.0}
+    # A metric that is null is none that went down, until it was a number before.
+    assert rows["m.json:nothing"]["value"] is None
+
+
+def test_a_report_is_kept_with_its_run_and_linked_where_the_server_is_ours(api, project, monkeypatch):
+    Path("report.html").write_text("<p>carried over</p>")
+    monkeypatch.setenv("PREFECT_HOME", str(project / ".graftline/prefect"))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setattr(report, "MOST_REPORTS", 2)
+
+    @flow
+    def run():
+        report.publish_report(Path("report.html"), key("report"))
+        return flow_run.get_id()
+
+    first, second, third = run(), run(), run()
+    assert artifact("report").data == f"[report.html](/report/{third})"
+    kept = {file.stem for file in (project / ".graftline/prefect/reports").iterdir()}
+    assert kept == {second, third} != {first}
+    # The browser of another server's user may be anywhere.
+    monkeypatch.setenv("PREFECT_API_URL", api)
+    run()
+    assert artifact("report").data == f"`{project / 'report.html'}`, on the machine that ran it"
+    assert len(list((project / ".graftline/prefect/reports").iterdir())) == 2

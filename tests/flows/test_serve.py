@@ -5,6 +5,7 @@ import httpx
 import psutil
 import pytest
 
+from flows.server import settings
 from flows.server import start as server
 from pipeline_lib.core.errors import UserError
 from tests.flows.conftest import wait_for
@@ -12,7 +13,7 @@ from tests.flows.conftest import wait_for
 
 @pytest.fixture
 def client(api):
-    with httpx.Client(base_url=api, timeout=30) as client:
+    with httpx.Client(base_url=api, timeout=30, auth=settings.auth()) as client:
         yield client
 
 
@@ -77,11 +78,27 @@ def test_the_ui_is_served_on_this_machine_only(served):
 def test_a_run_finds_the_server_and_so_does_a_second_one(served, monkeypatch):
     _, project, address = served
     monkeypatch.setenv("PREFECT_HOME", str(project / ".graftline/prefect"))
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"):
+        monkeypatch.delenv(name, raising=False)
+    settings.apply()
     with server.api() as found:
         assert found == f"{address}/api"
     with pytest.raises(UserError, match=f"is up already, at {address}$"), server.served(server._free_port()):
         pass
+
+
+def test_the_link_holds_the_password_where_no_server_is_told_it(served, monkeypatch):
+    _, project, address = served
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "me:a b#c")
+    assert server.entrance(f"{address}/api") == f"{address}/enter#me:a%20b%23c"
+    monkeypatch.delenv("PREFECT_API_AUTH_STRING")
+    assert not (project / ".graftline/prefect/server.log").read_text().count("enter")
+
+
+def test_a_name_that_is_not_of_this_machine_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    with pytest.raises(UserError, match=r"^'no\.such\.host\.invalid' is no name or address of this machine"):
+        server._refuse_busy("no.such.host.invalid", 4200)
 
 
 def test_a_port_in_use_is_refused(tmp_path, monkeypatch):
@@ -92,4 +109,4 @@ def test_a_port_in_use_is_refused(tmp_path, monkeypatch):
         port = other.getsockname()[1]
         with pytest.raises(UserError, match=f"^port {port} is in use: .* --port {port + 1}$"), server.served(port):
             pass
-    assert server._served() is None
+    assert settings.own_address() is None

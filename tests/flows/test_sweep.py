@@ -14,6 +14,15 @@ METRIC = "metrics/join.json:letters"
 SETS = ("--set", "heads.epochs=1,20", "--set", "report.title=a,bcd")
 
 
+@pytest.fixture(autouse=True)
+def started(tmp_path, monkeypatch):
+    """The folder in which every stage that is started leaves a line, wherever it runs."""
+    folder = tmp_path / "starts"
+    folder.mkdir()
+    monkeypatch.setenv("STARTS", str(folder))
+    return folder
+
+
 @pytest.fixture
 def sweep(api, monkeypatch):
     """Run a sweep in the project in the working directory."""
@@ -27,10 +36,14 @@ def sweep(api, monkeypatch):
     return run
 
 
-def executed(project, stage):
-    """How often a stage was started in all worktrees of sweeps."""
-    files = project.glob(f".graftline/worktrees/sweeps/*/*/starts-{stage}")
-    return sum(len(file.read_text().splitlines()) for file in files)
+def executed(started, *stages):
+    """How often each stage was started."""
+    files = {stage: started / f"starts-{stage}" for stage in stages}
+    return {stage: len(file.read_text().splitlines()) if file.exists() else 0 for stage, file in files.items()}
+
+
+def places(project):
+    return [path for path in project.glob(".graftline/worktrees/sweeps/*") if path.is_dir()]
 
 
 def experiments(project):
@@ -43,13 +56,12 @@ def experiments(project):
     }
 
 
-def test_a_sweep_runs_each_different_stage_once_and_records_every_combination(sweep, finished, capsys):
+def test_a_sweep_runs_each_different_stage_once_and_records_every_combination(sweep, finished, started, capsys):
     sweep(*SETS, "--metric", METRIC, "--name", "trial")
     assert "trial: 4 combinations of 5 stages, 9 different stages to run" in capsys.readouterr().out
     # What the workspace has run already is restored.
-    assert {stage: executed(finished, stage) for stage in ("start", "alone", "right", "left", "join")} == {
-        "start": 0, "alone": 0, "right": 0, "left": 1, "join": 4
-    }  # fmt: skip
+    once = {"start": 0, "alone": 0, "right": 0, "left": 1, "join": 4}
+    assert executed(started, *once) == once
     found = experiments(finished)
     assert len(found) == 4
     assert all(name.startswith("trial-epochs_") for name in found)
@@ -57,19 +69,20 @@ def test_a_sweep_runs_each_different_stage_once_and_records_every_combination(sw
     page = (finished / "reports/sweeps/trial.html").read_text()
     assert "Best is heads.epochs = 20, report.title = bcd" in page
     sweep(*SETS, "--metric", METRIC, "--name", "trial")
-    assert executed(finished, "join") == 4, "a sweep that is done runs nothing"
+    assert executed(started, *once) == once, "a sweep that is done runs nothing"
     assert experiments(finished) == found
+    assert not places(finished)
 
 
-def test_a_sweep_over_lists_runs_each_seed_and_dataset_once(sweep, grouped):
+def test_a_sweep_over_lists_runs_each_seed_and_dataset_once(sweep, grouped, started, monkeypatch):
+    monkeypatch.delenv("STARTS")
     repro(grouped)
+    monkeypatch.setenv("STARTS", str(started))
     values = ("--set", "seeds=[0],[1, 2],[0, 2]", "--set", "datasets.digits.content=16,12")
     sweep(*values, "--metric", "metrics/judge.json:letters", "--name", "lists")
-    names = ("ingest-mnist", "ingest-digits", "train-0", "train-1", "train-2", "judge")
     # What the workspace has run already is restored.
-    assert {name: executed(grouped, name) for name in names} == {
-        "ingest-mnist": 0, "ingest-digits": 1, "train-0": 0, "train-1": 0, "train-2": 1, "judge": 6
-    }  # fmt: skip
+    once = {"ingest-mnist": 0, "ingest-digits": 1, "train-0": 0, "train-1": 0, "train-2": 1, "judge": 6}
+    assert executed(started, *once) == once
     page = (grouped / "reports/sweeps/lists.html").read_text()
     assert "[1, 2]" in page
 
@@ -79,7 +92,7 @@ def test_a_metric_that_only_some_combinations_leave_is_refused(sweep, grouped):
         sweep("--set", "seeds=[0, 1],[1]", "--metric", "metrics/train/0.json:letters")
 
 
-def test_a_sweep_goes_on_where_it_failed(sweep, finished, capsys):
+def test_a_sweep_goes_on_where_it_failed(sweep, finished, started):
     subprocess.run(["git", "add", "-A"], cwd=finished, check=True)
     refuse = "if grep -q bcd params.yaml; then echo 'error: mend it' >&2; exit 2; fi; python toy.py join"
     edit(finished, "python toy.py join", json.dumps(refuse), "dvc.yaml")
@@ -90,12 +103,12 @@ def test_a_sweep_goes_on_where_it_failed(sweep, finished, capsys):
     page = (finished / "reports/sweeps/trial.html").read_text()
     assert "not run" in page
     assert "mend it" in page
-    done = executed(finished, "join")
+    assert places(finished), "someone may want to look"
+    done = executed(started, "join")["join"]
     edit(finished, json.dumps(refuse), "python toy.py  join", "dvc.yaml")
     subprocess.run(["git", "commit", "-qam", "mended"], cwd=finished, check=True)
     sweep(*SETS, "--metric", METRIC, "--name", "trial")
-    assert executed(finished, "join") == done + 4, "the command of all of them changed"
-    assert executed(finished, "left") == 1
+    assert executed(started, "join", "left") == {"join": done + 4, "left": 1}, "the command of all of them changed"
 
 
 def test_the_best_is_promoted_on_request(sweep, finished):
@@ -141,7 +154,10 @@ def test_edits_that_are_not_committed_are_refused_or_left_out(sweep, finished, c
     edit(finished, "title: toy", "title: edited")
     with pytest.raises(UserError, match=r"but params\.yaml has edits"):
         sweep("--set", "seed=0,1", "--plan")
+    edit(finished, "python toy.py join", "python toy.py  join", "dvc.yaml")
     sweep("--set", "seed=0,1", "--metric", METRIC, "--allow-edits", "--name", "clean")
-    assert all(
-        "title: toy" in file.read_text() for file in finished.glob(".graftline/worktrees/sweeps/clean/*/params.yaml")
-    )
+    command = ["git", "rev-parse", "HEAD"]
+    head = subprocess.run(command, cwd=finished, capture_output=True, text=True, check=True).stdout.strip()
+    for name in experiments(finished):
+        show = ["git", "show", f"refs/exps/{head[:2]}/{head[2:]}/{name}:params.yaml"]
+        assert "title: toy" in subprocess.run(show, cwd=finished, capture_output=True, text=True, check=True).stdout

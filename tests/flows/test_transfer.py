@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from prefect import get_client
+from dvc.utils.serialize import modify_yaml
+from prefect import get_client, tags
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
 
 from flows import pipeline as transfer_module
@@ -17,8 +19,14 @@ from flows import stages as stages_module
 from flows.machine.lock import hold
 from flows.pipeline import BUSY, LOCK_FILE, transfer
 from flows.publish import compare
-from flows.repo.lockfile import BEFORE
-from tests.flows.conftest import depend, edit, ended, repro, starts, wait_for
+from flows.publish.artifacts import key
+from flows.repo import access
+from flows.repo.lockfile import BEFORE, recorded_stages
+from flows.repo.plan import read_plan
+from flows.server.settings import project as project_name
+from pipeline_lib.core.errors import UserError
+from tests.flows.conftest import depend, edit, ended, hold_dvc, repro, starts, wait_for
+from tests.flows.odd import PROJECTS, merged, write
 
 AFTER = "  after:\n    cmd: touch out/after.txt\n    deps: [out/join.txt]\n    outs: [out/after.txt]\n"
 STAGES = ("alone", "start", "left", "right", "join")
@@ -235,14 +243,37 @@ def test_metrics_are_compared_with_those_of_the_last_run(api, finished, monkeypa
     state, _ = run(api, drops=drops)
     assert "metrics/join.json:letters went from " in state.message
     assert events == ["graftline.metrics.dropped"]
-    rows = json.loads(artifacts(state)["metrics-night-run"].data)
-    assert [row["metric"] for row in rows] == ["metrics/join.json:letters"]
+    rows = json.loads(artifacts(state)[key("metrics", "night-run")].data)
+    assert [row["metric"] for row in rows] == ["metrics/join.json:letters", "metrics/join.json:nothing"]
     assert rows[0]["change"] == rows[0]["value"] - rows[0]["last"] < 0
     state, _ = run(api, drops=drops)
     assert state.message == "5 cached", "the last run is the one to compare with"
-    state, _ = run(api, drops={"metrics/join.json:leters": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("metrics/join.json:leters", "metrics/join.json has no leters.*letters"),
+        ("metrics/jion.json:letters", "no stage has the metrics metrics/jion.json.*metrics/join.json"),
+        ("loss", "no stage has the metrics loss"),
+    ],
+)
+def test_a_typo_in_drops_is_refused_before_anything_runs(api, finished, name, sentence):
+    edit(finished, "title: toy", "title: other")
+    state, stages = run(api, num_stages=0, drops={name: 1.0})
     assert state.name == "Refused"
-    assert "letters" in state.message
+    assert re.search(sentence, state.message), state.message
+    assert not stages
+
+
+def test_a_typo_in_drops_that_is_found_late_prevents_no_push(api, project, tmp_path, monkeypatch):
+    share(project, tmp_path / "remote")
+    monkeypatch.setattr(transfer_module.deployment, "get_name", lambda: "first run")
+    state, _ = run(api, remote=True, drops={"metrics/join.json:leters": 1.0})
+    assert state.is_completed()
+    assert "its metrics were not compared: drops names metrics/join.json:leters" in state.message
+    assert "not pushed" not in state.message
+    assert list((tmp_path / "remote/runs").iterdir()), "all results are there"
 
 
 def test_mistyped_parameters_are_refused_before_anything_runs(api, project):
@@ -265,11 +296,11 @@ def test_metrics_and_progress_become_artifacts(api, finished):
     edit(finished, "title: toy", "title: other")
     state, _ = run(api)
     found = artifacts(state)
-    assert set(found) == {"plan", "join-metrics", "join-progress"}
-    assert '{"metric": "nothing", "value": null}' in found["join-metrics"].data
-    assert found["join-progress"].type == "progress"
-    assert found["join-progress"].data == 100
-    assert found["join-progress"].description == "join is done"
+    assert set(found) == {key("plan"), key("join", "metrics"), key("join", "progress")}
+    assert '{"metric": "nothing", "value": null}' in found[key("join", "metrics")].data
+    assert found[key("join", "progress")].type == "progress"
+    assert found[key("join", "progress")].data == 100
+    assert found[key("join", "progress")].description == "join is done"
 
 
 def test_a_run_can_be_found_again(api, finished):
@@ -278,6 +309,46 @@ def test_a_run_can_be_found_again(api, finished):
         found = client.read_flow_run(state.state_details.flow_run_id)
     assert found.name.startswith("mnist to digits, ")
     assert {"mnist", "digits", "simclr", "seed 0"} <= set(found.tags)
+
+
+def test_the_name_and_the_tags_that_a_run_was_given_stay(api, finished):
+    with tags("ours"):
+        state = transfer.with_options(flow_run_name="before-lunch")(return_state=True)
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_run(state.state_details.flow_run_id)
+    assert found.name == "before-lunch"
+    assert {"ours", "mnist", "seed 0", project_name()} <= set(found.tags)
+
+
+def test_another_program_that_looks_at_the_project_is_waited_for(api, finished, monkeypatch, capfd):
+    order = recorded_stages()
+    holding = [hold_dvc(4)]
+
+    def run_stages(*given):
+        states = stages_module.run_stages(*given)
+        with modify_yaml("dvc.lock") as lock:  # as if they had ended so
+            lock["stages"] = {name: lock["stages"][name] for name in reversed(order)}
+        holding.append(hold_dvc(5))
+        return states
+
+    monkeypatch.setattr(transfer_module, "run_stages", run_stages)
+    state, _ = run(api)
+    assert state.message == "5 cached"
+    assert recorded_stages() == order
+    assert [process.wait(30) for process in holding] == [0, 0]
+    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("waiting for DVC's lock")]
+    assert [f"which process {process.pid} (" in line for process, line in zip(holding, told, strict=True)] == [
+        True,
+        True,
+    ]
+
+
+def test_a_program_that_never_lets_go_of_dvc_ends_the_wait(finished, monkeypatch):
+    monkeypatch.setattr(access, "MOST_SECONDS", 0.0)
+    with hold_dvc(60) as holder:
+        with pytest.raises(UserError, match=f"process {holder.pid} .* has not let go of DVC's lock: end it"):
+            read_plan()
+        holder.kill()
 
 
 def test_stages_of_datasets_and_seeds_are_tasks_by_their_addresses(api, grouped, tmp_path):
@@ -289,10 +360,23 @@ def test_stages_of_datasets_and_seeds_are_tasks_by_their_addresses(api, grouped,
     assert state.message == "5 completed"
     assert stages == dict.fromkeys(addresses, "Completed")
     assert (grouped / "dvc.lock").read_text() == (tmp_path / "by_hand/dvc.lock").read_text()
-    assert {"train-0-metrics", "train-1-metrics", "judge-metrics"} <= set(artifacts(state))
+    assert {key("train-0", "metrics"), key("train-1", "metrics"), key("judge", "metrics")} <= set(artifacts(state))
     edit(grouped, "seeds: [0, 1]", "seeds: [0, 1, 2]")
     _, stages = run(api, num_stages=6)
     assert stages == {**dict.fromkeys(addresses, "Cached"), "train@2": "Completed", "judge": "Completed"}
+
+
+def test_an_odd_project_runs_as_dvc_repro_runs_it(api, project, tmp_path):
+    write(project, merged([*PROJECTS.values()]))
+    shutil.copytree(project, tmp_path / "by_hand")
+    repro(tmp_path / "by_hand")
+    state = transfer(return_state=True)
+    assert state.is_completed(), state.message
+    for record in ("dvc.lock", "sub/dvc.lock"):
+        assert (project / record).read_text() == (tmp_path / "by_hand" / record).read_text()
+    assert not any(path.is_file() for path in BEFORE.rglob("*"))
+    state = transfer(return_state=True)
+    assert state.message == "2 completed, 20 cached", "some always run"
 
 
 def test_data_that_dvc_tracks_leaves_no_copy_of_the_record_behind(api, finished):
@@ -304,7 +388,7 @@ def test_data_that_dvc_tracks_leaves_no_copy_of_the_record_behind(api, finished)
         state, stages = run(api, num_stages=6)
         assert state.is_completed()
         assert stages["images.dvc"] == "Cached"
-        assert not BEFORE.exists(), "all is recorded, so there is nothing to mend in the next run"
+        assert not list(BEFORE.iterdir()), "all is recorded, so there is nothing to mend in the next run"
 
 
 def flow_process(api):

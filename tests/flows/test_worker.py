@@ -2,11 +2,14 @@ import os
 import signal
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import psutil
 import pytest
 
+from flows.server import worker
+from pipeline_lib.core.errors import UserError
 from tests.flows.conftest import edit, ended, starts, wait_for
 
 
@@ -27,6 +30,26 @@ def test_a_worker_without_a_server_is_refused(project, monkeypatch, url, sentenc
     assert "Traceback" not in ended.stderr
 
 
+def test_a_worker_whose_password_is_not_taken_says_so_once(api, project):
+    for given, sentence in {"me:guessed": "does not take the password in", "": "asks for a password: set"}.items():
+        environment = {**os.environ, "PREFECT_API_URL": api, "PREFECT_API_AUTH_STRING": given}
+        command = [sys.executable, "-m", "flows.server.worker"]
+        told = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        assert (told.returncode, told.stderr.count("\n")) == (2, 1), told.stderr
+        assert f"{sentence} PREFECT_API_AUTH_STRING" in told.stderr
+
+
+@pytest.mark.parametrize(("mine", "refused"), [("2.20.1", True), ("3.7.9", True), ("3.8.0", False), ("4.0.0", True)])
+def test_a_worker_of_another_version_than_the_server_is_refused(api, monkeypatch, mine, refused):
+    monkeypatch.setenv("PREFECT_API_URL", api)
+    monkeypatch.setattr(metadata, "version", lambda _: mine)
+    if refused:
+        with pytest.raises(UserError, match=rf"^this clone has Prefect {mine}, but the server at {api} has 3\.8\."):
+            worker._refuse_unusable()
+    else:
+        worker._refuse_unusable()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_worker_that_ends_leaves_no_run_behind(api, finished, number):
     there = f"there-{number}"  # each with a concurrency limit of its own
@@ -43,12 +66,12 @@ def test_a_worker_that_ends_leaves_no_run_behind(api, finished, number):
 
     prefect("work-pool", "create", "elsewhere", "--type", "process", "--overwrite")
     prefect("--no-prompt", "deploy", "--name", there)
-    worker = subprocess.Popen([sys.executable, "-m", "flows.server.worker", "--pool", "elsewhere"], env=environment)
+    process = subprocess.Popen([sys.executable, "-m", "flows.server.worker", "--pool", "elsewhere"], env=environment)
     prefect("deployment", "run", f"transfer/{there}")
     wait_for(lambda: starts(finished, "left") > already, 120)
     stage = psutil.Process(int(Path("starts-left").read_text().splitlines()[-1]))
-    children = [stage, *psutil.Process(worker.pid).children(recursive=True)]
+    children = [stage, *psutil.Process(process.pid).children(recursive=True)]
     assert len(children) >= 3, "the flow, DVC and the stage"
-    worker.send_signal(number)
-    worker.wait(90)
+    process.send_signal(number)
+    process.wait(90)
     ended(children)

@@ -1,6 +1,7 @@
 """The stages of the toy project: `python toy.py <stage>` writes down its inputs, and misbehaves when it is told to.
 
-The file `told-<stage>` tells it: an exit code, or `wait`. Every start leaves a line in `starts-<stage>`.
+The file `told-<stage>` tells it: an exit code, or `wait`. Every start leaves a line in `starts-<stage>`, which is in
+the folder STARTS if the environment names one.
 """
 
 import json
@@ -13,7 +14,7 @@ INPUTS = {"start": (), "left": ("start",), "right": ("start",), "join": ("left",
 
 
 def main(name: str) -> None:
-    with Path(f"starts-{name}").open("a") as starts:
+    with Path(os.environ.get("STARTS", "."), f"starts-{name}").open("a") as starts:
         print(os.getpid(), file=starts)
     told = Path(f"told-{name}").read_text().strip() if Path(f"told-{name}").exists() else ""
     if told == "wait":

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from benchmarks.scratch import ROOT
 from pipeline_lib.core.errors import UserError
-from tasks.check import check, registered
+from tasks.check import main, registered
 from tasks.yaml_files import DVC_FILE, PARAMS_FILE
 
 
@@ -39,7 +39,7 @@ def change(**values: Any) -> None:
 
 
 def test_what_is_right_is_said_to_be_so(capsys: pytest.CaptureFixture[str]) -> None:
-    check()
+    main()
     assert capsys.readouterr().out == "params.yaml is valid\n"
 
 
@@ -70,7 +70,7 @@ def test_what_is_right_is_said_to_be_so(capsys: pytest.CaptureFixture[str]) -> N
 def test_what_params_yaml_alone_gets_wrong_is_one_sentence(changes: dict[str, Any], sentence: str) -> None:
     change(**changes)
     with pytest.raises(UserError, match=sentence) as caught:
-        check()
+        main()
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 700
 
@@ -78,7 +78,11 @@ def test_what_params_yaml_alone_gets_wrong_is_one_sentence(changes: dict[str, An
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("meta: {gpu: true, retries: 1}", "meta: {gpu: 1}", r"dvc\.yaml: meta\.gpu of the stage 'pretrain@0' is 1"),
+        (
+            'meta: {gpu: "${pretrain.devices}", retries: 1}',
+            "meta: {gpu: -1}",
+            r"dvc\.yaml: meta\.gpu of the stage 'pretrain@0' is -1",
+        ),
         ("params: [device, image, source", "params: [devise, image, source", "the key 'devise' is missing"),
         ("foreach: ${datasets}", "foreach: ${dataset}", "the key 'dataset' is missing"),
         ("  ingest:", "  ingest: [", r"dvc\.yaml, line \d+: not valid YAML"),
@@ -89,7 +93,7 @@ def test_what_dvc_yaml_gets_wrong_is_one_sentence(old: str, new: str, sentence: 
     assert old in text
     DVC_FILE.write_text(text.replace(old, new))
     with pytest.raises(UserError, match=sentence):
-        check()
+        main()
 
 
 @pytest.mark.parametrize(
@@ -108,7 +112,7 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_anything_runs(monkeyp
     Path("models").mkdir()
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) != "models")  # root may write anywhere
     with pytest.raises(UserError, match="the folder models cannot be written to, where models/encoder/0 belongs"):
-        check()
+        main()
 
 
 def test_what_is_left_over_from_other_settings_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,7 +121,7 @@ def test_what_is_left_over_from_other_settings_is_noted(capsys: pytest.CaptureFi
         Path(name).mkdir(parents=True)
     for name in ("datasets/.gitignore", "predictions/heads/7.parquet", "metrics/pretrain/0.json", "metrics/mine.json"):
         Path(name).touch()
-    check()
+    main()
     *notes, last = capsys.readouterr().out.splitlines()
     assert last == "params.yaml is valid"
     assert notes[0] == "note: in no role, so ingested for nothing: spare"

@@ -2,18 +2,20 @@
 
 import ast
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from benchmarks.scratch import ROOT
-from tasks.declaration import Declaration, resolve
+from benchmarks.scratch import ROOT, copy_project
+from tasks.declaration import Declaration, read_stages, resolve
+from tasks.signature import fingerprint, signature
 from tasks.yaml_files import DVC_FILE, PARAMS_FILE, read_yaml
 
 STAGES = resolve(read_yaml(ROOT / DVC_FILE), read_yaml(ROOT / PARAMS_FILE)).values()
 PACKAGES = ("tasks", "pipeline_lib")
 # Not among the dependencies of any stage, so nothing that a result depends on may be in them.
-INNER = {Path("tasks/__init__.py"), Path("pipeline_lib/__init__.py")}
+INNER = {Path("tasks/__init__.py"), Path("tasks/blocks/__init__.py"), Path("pipeline_lib/__init__.py")}
 
 
 def module_file(name: str) -> Path | None:
@@ -95,3 +97,56 @@ def test_a_stage_writes_what_no_other_one_does(stage: Declaration) -> None:
     others = [Path(out) for other in STAGES if other is not stage for out in other.outs]
     for out in map(Path, stage.outs):
         assert not any(out.is_relative_to(other) or other.is_relative_to(out) for other in others)
+
+
+# What of a block lies in the datasets too, on which the stage depends: to learn a label elsewhere retrains no encoder.
+CARRIED = {"pretrain": {"labels"}}
+
+
+@each_stage
+def test_a_stage_reads_those_parameters_that_dvc_knows_of(stage: Declaration) -> None:
+    module = import_module(stage.cmd.split()[2])
+    known = {key.split(".")[0] for key in stage.params} | CARRIED.get(stage.address.split("@")[0], set())
+    assert set(module.Settings.model_fields) == known
+
+
+# The stages that read a block, whose results a new key of it, or another default, may change.
+READERS = {
+    "report": {"report"},
+    "evaluate": {"evaluate"},
+    "embed": {"embed@0"},
+    "adapt": {"adapt@0", "evaluate"},
+    "heads": {"heads@0", "evaluate"},
+    "pretrain": {"pretrain@0"},
+    "select": {"select"},
+    "audit": {"audit"},
+    "datasets": {"ingest@mnist", "ingest@digits"},
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with something in the place of all that stages depend on."""
+    folder = copy_project(tmp_path_factory.mktemp("made"), ROOT / PARAMS_FILE)
+    for path in {path for stage in STAGES for path in (*stage.deps, *stage.outs)}:
+        if not (folder / path).exists() and not (ROOT / path).is_file():
+            (folder / path).mkdir(parents=True)
+    return folder
+
+
+@pytest.mark.parametrize("block", READERS)
+def test_a_new_key_of_a_block_is_the_business_of_those_who_read_it(
+    block: str, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(made)
+    file = Path(f"tasks/blocks/{block}.py")
+    before, text = fingerprints(), file.read_text()
+    file.write_text(f"{text}\n    new: Count = 7\n")
+    after = fingerprints()
+    file.write_text(text)
+    assert {address for address in after if after[address] != before[address]} == READERS[block]
+
+
+def fingerprints() -> dict[str, str]:
+    """The fingerprint of every stage."""
+    return {address: fingerprint(signature(stage)) for address, stage in read_stages().items()}

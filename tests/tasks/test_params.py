@@ -18,7 +18,8 @@ from pipeline_lib.adapt import ADAPTERS
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.labels import KINDS
 from pipeline_lib.labels.tasks import LabelSetting
-from tasks.blocks import CLASS_KINDS, DatasetSpec, Label
+from tasks.blocks.datasets import DatasetSpec
+from tasks.blocks.labels import CLASS_KINDS, Label
 from tasks.declaration import look_up, resolve
 from tasks.params import Params, check_params, read_params
 from tasks.yaml_files import DVC_FILE, read_yaml

@@ -13,8 +13,9 @@ import pytest
 
 from benchmarks.scratch import ROOT
 from pipeline_lib.core.errors import UserError
-from tasks import signature as signatures
+from tasks import hashes
 from tasks import stage as stages
+from tasks.blocks.shared import Roles
 from tasks.declaration import read_declaration
 from tasks.foreign import DeviceError
 from tasks.signature import fingerprint, signature
@@ -56,6 +57,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("DVC_STAGE", raising=False)
     Path("params.yaml").write_text(PARAMS_YAML)
     Path("dvc.yaml").write_text(DVC_YAML)
+    shutil.copy(ROOT / ".dvcignore", tmp_path)
     Path("flour").mkdir()
     Path("flour/wheat.txt").write_text("wheat")
     Path("oven.py").write_text("heat = 200")
@@ -133,41 +135,6 @@ def test_fingerprint_does_not_depend_on_the_folder(tmp_path: Path, monkeypatch: 
     assert current() == before
 
 
-@pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The files whose content was hashed."""
-    found: list[str] = []
-    hash_file = signatures._hash_file
-    monkeypatch.setattr(signatures, "_hash_file", lambda file, mode: found.append(file) or hash_file(file, mode))
-    return found
-
-
-def test_signature_reads_only_files_whose_stamp_changed(read: list[str]) -> None:
-    before = signature(read_declaration("bake"))
-    read.clear()
-    Path("oven.py").write_text("heat = 220")
-    after = signature(read_declaration("bake"), before)
-    assert read == ["oven.py"]
-    assert [key for key in after if after[key][1] != before[key][1]] == ["oven.py"]
-
-
-def test_a_large_file_is_read_once_for_all_stages(read: list[str]) -> None:
-    large = Path("flour/sack.bin")
-    large.write_bytes(bytes(2**20))
-    first = current()
-    assert "flour/sack.bin" in read
-    read.clear()
-    assert current() == first
-    assert "flour/sack.bin" not in read
-    assert "flour/wheat.txt" in read
-    large.write_bytes(bytes(2**20 - 1) + b"1")
-    assert current() != first
-    signatures.TABLE.write_text("{")
-    large.write_bytes(bytes(2**20))
-    assert current() == first, "a damaged table is none"
-    assert [path.name for path in signatures.TABLE.parent.iterdir()] == ["hashes.json"]
-
-
 def test_what_is_no_file_is_neither_waited_for_nor_followed() -> None:
     os.mkfifo("flour/pipe")
     with socket.socket(socket.AF_UNIX) as made:
@@ -235,6 +202,36 @@ def test_any_address_has_a_folder_of_checkpoints_of_its_own(address: str) -> Non
     assert folder.parent == stages.CHECKPOINTS
     assert len(folder.name) <= 100
     assert not set(folder.name) & set("/*[]?.")
+
+
+def test_a_stage_has_what_it_reads_of_params_yaml() -> None:
+    seen = []
+    run("bake", lambda stage: (seen.append(stage.params), bake(stage)), Roles)
+    assert seen == [Roles(source=["mnist"], target=["digits"])]
+    run("bake", lambda stage: (seen.append(stage.params), bake(stage)))
+    assert seen[1].adapt.epochs == 15
+
+
+def test_a_mistake_in_what_later_stages_read_stops_the_first_one() -> None:
+    replace("params.yaml", "epochs: 15", "epochs: 0")
+    with pytest.raises(UserError, match=r"^params\.yaml: adapt\.epochs is 0"):
+        run("bake", lambda stage: pytest.fail("it ran"), Roles)
+
+
+def test_of_a_distributed_training_the_first_process_alone_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def bake_together(stage: Stage) -> None:
+        seen.append(stage.fingerprint)
+        if len(seen) == 1:  # what Lightning does: a process with this environment, and more
+            with monkeypatch.context() as other:
+                other.setenv("LOCAL_RANK", "1")
+                other.setattr(stages, "signature", lambda *_: pytest.fail("it hashed"))
+                run("bake", bake_together)
+            bake(stage)
+
+    run("bake", bake_together)
+    assert seen == [seen[0]] * 2
 
 
 def test_outputs_appear_together_at_the_end() -> None:
@@ -351,6 +348,18 @@ def test_an_edit_while_it_runs_is_named_and_nothing_is_published(edit: str) -> N
     assert str(caught.value).startswith(f"{NAMED[edit]} changed while 'bake' was running")
     assert not Path("bread").exists()
     assert not half_written()
+
+
+def test_an_edit_in_the_same_moment_as_the_start_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system that counts time coarsely, such an edit leaves size and times as they were."""
+    monkeypatch.setattr(hashes, "_stamp", lambda status: f"{status.st_size}")
+
+    def edited(stage: Stage) -> None:
+        bake(stage)
+        Path("oven.py").write_text("heat = 220")
+
+    with pytest.raises(UserError, match=r"^oven\.py changed while 'bake' was running"):
+        run("bake", edited)
 
 
 def test_an_edit_that_has_no_effect_is_let_through() -> None:
