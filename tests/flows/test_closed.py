@@ -99,7 +99,8 @@ def test_a_run_may_choose_nothing_of_how_it_is_executed(target):
 
 
 def environment_of(folder: Path, **given: str) -> dict[str, str]:
-    """What `import flows` leaves in the environment of a command in ``folder``."""
+    """What `import flows` leaves in the environment of a command in the project ``folder``."""
+    (folder / "dvc.yaml").touch()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     command = [sys.executable, "-c", "import json, os, flows; print(json.dumps(dict(os.environ)))"]
     variables = {**kept, **given, "PYTHONPATH": str(ROOT)}
