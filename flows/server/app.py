@@ -5,7 +5,10 @@ other origins, also their websockets, which no setting of Prefect covers, names 
 machine, and being shown in a frame. Two pages of our own are beside Prefect's: flows/server/pages.py.
 """
 
+import os
 import sys
+import threading
+from types import FrameType
 from urllib.parse import urlsplit
 
 import prefect.settings
@@ -21,6 +24,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from flows.machine.child import GRACE_SECONDS
 from flows.server import pages
 from flows.server.settings import reports
 
@@ -75,11 +79,22 @@ def guarded_app(host: str) -> Starlette:
     )
 
 
+class _Server(uvicorn.Server):
+    """A server that ends when it is asked to, also where a connection or a service of Prefect does not."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end, and give it a while: nobody may be left who would do more than ask."""
+        super().handle_exit(sig, frame)
+        last = threading.Timer(GRACE_SECONDS, os._exit, (1,))
+        last.daemon = True
+        last.start()
+
+
 def main() -> None:
     """Do as ``prefect server start`` does, with the door in front."""
     _, host, port = sys.argv
     server = prefect.settings.get_current_settings().server
-    uvicorn.run(
+    config = uvicorn.Config(
         guarded_app(host),
         host=host,
         port=int(port),
@@ -88,6 +103,7 @@ def main() -> None:
         ws_ping_timeout=server.api.websocket_ping_timeout,
         log_level=server.logging_level.lower(),
     )
+    _Server(config).run()
 
 
 if __name__ == "__main__":

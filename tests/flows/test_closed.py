@@ -164,3 +164,29 @@ def test_a_project_has_a_name_of_its_own(tmp_path, monkeypatch):
     first, second, worktree = names
     assert first.startswith("my-project-")
     assert first == worktree != second
+
+
+HANGS = """
+import asyncio, uvicorn
+from flows.server import app
+app.GRACE_SECONDS = 0.5
+
+async def hangs(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    print("up", flush=True)
+    await asyncio.Event().wait()
+
+app._Server(uvicorn.Config(hangs, port=0, log_level="critical")).run()
+"""
+
+
+def test_a_server_that_hangs_at_its_end_ends_all_the_same(tmp_path):
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-c", HANGS], cwd=tmp_path, env=variables, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout.readline() == b"up\n"
+        process.terminate()
+        assert process.wait(30) == 1
+    finally:
+        process.kill()

@@ -53,7 +53,7 @@ PARAMS: Mapping[str, Any] = {
     "primary": "place",
     "audit": {"sample": 40, "permutations": 10},
     "select": {},
-    "pretrain": {**TRAINED, "weights_path": PARAMS_FILE.name},
+    "pretrain": {**TRAINED, "weights_path": PARAMS_FILE.name, "devices": 1},
     "heads": {**TRAINED, "train": "scratch"},
     "adapt": {**TRAINED, "methods": ["adabn", "shot_im"], "use": "shot_im"},
     "embed": {"source_sample": 30},
