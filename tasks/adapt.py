@@ -1,9 +1,8 @@
 """Carry encoder and heads over to the target, none of whose labels is read here."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +18,7 @@ from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.roles import Role
 from pipeline_lib.data.rows import Rows
 from pipeline_lib.encoders.encoder import save_model
+from pipeline_lib.heads.learner import label_columns
 from pipeline_lib.heads.model import MultiTask, load_multi_task
 from pipeline_lib.heads.predictions import prediction_table
 from pipeline_lib.labels import KINDS
@@ -61,7 +61,7 @@ def run(stage: Stage[Settings], training: int) -> None:
         say("adapt: the target has a single image, which has no statistics to adapt to, so the model stays")
     else:
         methods = block.methods
-    batches = _labelled(source, model, label, block, device, training) if methods and label else None
+    batches = _labelled(source, model, carried, block, device, training) if methods else None
     with written_in("adapt"):
         for name in methods:
             adapter = pick(ADAPTERS, name, "methods")
@@ -98,10 +98,11 @@ def _adapt(
     block, device = stage.params.adapt, resolve_device(stage.params.device)
     seed = derive_seed(training, "adapt", name)
     seed_everything(seed)
-    learner = adapter(model, label, source)
+    learner = adapter(model, label, source, len(rows))
     history = pd.DataFrame({"epoch": [], "loss": []})
     if learner.trains:
-        history = train(stage, block, learner, {"images_BCHW": rows}, name=name, seed=seed)
+        columns = {"images_BCHW": rows, "places_B": torch.arange(len(rows))}
+        history = train(stage, block, learner, columns, name=name, seed=seed)
     learner.finish(rows, device)
     return model, history
 
@@ -112,14 +113,19 @@ def _label(primary: str | None, model: MultiTask, carried: Sequence[str]) -> str
     return primary if primary in able else next(iter(able), None)
 
 
-def _labelled(source: Role, model: MultiTask, label: str, block: Adapt, device: torch.device, training: int) -> Batches:
-    """Return the source's training images that have the label, as batches to draw from."""
-    values, train_rows = source.label(label), source.rows("train")
-    rows = train_rows[labelled(values[train_rows])]
-    spec: Mapping[str, Any] = model.specs[label]
+def _labelled(
+    source: Role, model: MultiTask, carried: Sequence[str], block: Adapt, device: torch.device, training: int
+) -> Batches:
+    """Return the source's training images that have a label which the source teaches, as batches to draw from."""
+    train_rows = source.rows("train")
+    values = {
+        name: source.label(name)[train_rows] if name in carried else np.full(len(train_rows), None)
+        for name in model.specs
+    }
+    known = np.any([labelled(values[name]) for name in carried], axis=0)
     columns: dict[str, Tensor | Rows] = {
-        "images_BCHW": Rows(source.images, rows),
-        "labels": KINDS[spec["kind"]].encode(values[rows], spec),
+        "images_BCHW": Rows(source.images, train_rows[known]),
+        **label_columns(model.specs, {name: column[known] for name, column in values.items()}),
     }
     batches = Batches(columns, block.batch_size, derive_seed(training, "adapt source"))
     batches.place(device)

@@ -4,13 +4,29 @@ from collections.abc import Mapping
 
 from pipeline_lib.adapt.adabn import AdaBN
 from pipeline_lib.adapt.adapter import Adapter
+from pipeline_lib.adapt.cdan import CDAN
+from pipeline_lib.adapt.dan import DAN
+from pipeline_lib.adapt.dann import DANN
+from pipeline_lib.adapt.deep_coral import DeepCORAL
+from pipeline_lib.adapt.jumbot import JUMBOT
 from pipeline_lib.adapt.mcc import MCC
+from pipeline_lib.adapt.self_training import SelfTraining
+from pipeline_lib.adapt.shot import Shot
 from pipeline_lib.adapt.shot_im import ShotIM
+from pipeline_lib.adapt.tent import TENT
 
 ADAPTERS: Mapping[str, type[Adapter]] = {
     "adabn": AdaBN,
+    "cdan": CDAN,
+    "dan": DAN,
+    "dann": DANN,
+    "deep_coral": DeepCORAL,
+    "jumbot": JUMBOT,
     "mcc": MCC,
+    "self_training": SelfTraining,
+    "shot": Shot,
     "shot_im": ShotIM,
+    "tent": TENT,
 }
 
 __all__ = ["ADAPTERS", "Adapter"]

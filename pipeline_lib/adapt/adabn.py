@@ -25,10 +25,11 @@ class AdaBN(Adapter):
         model: MultiTask,
         label: str | None,
         source: Batches | None = None,
+        num_images: int = 0,
         *,
         batch_size: Annotated[int, Range(ge=2)] = 256,
     ) -> None:
-        super().__init__(model, label, source)
+        super().__init__(model, label, source, num_images)
         self.batch_size = batch_size
         if self.lacks(model, label):
             raise UserError(f"adabn needs batch normalisation, which the encoder '{model.encoder.name}' lacks")

@@ -22,8 +22,10 @@ class Adapter(nn.Module):
     of the constructor.
 
     ``label`` names the one whose classes it goes by, where it ``needs_label``; ``source`` gives labelled images of the
-    source where it ``needs_source``: placed batches with the columns ``images_BCHW`` (uint8) and ``labels``, as the
-    label's kind encodes them. Raises UserError where it lacks what it needs, which ``lacks`` tells beforehand.
+    source where it ``needs_source``: placed batches with the columns ``images_BCHW`` (uint8) and ``label_0``,
+    ``label_1``, ... of all labels of the model, as :func:`~pipeline_lib.heads.learner.label_columns` makes them.
+    ``num_images`` is the number of the target's images. Raises UserError where it lacks what it needs, which ``lacks``
+    tells beforehand.
     """
 
     name: ClassVar[str]
@@ -32,9 +34,9 @@ class Adapter(nn.Module):
     needs_batch_norm: ClassVar[bool] = False
     trains: ClassVar[bool] = True
 
-    def __init__(self, model: MultiTask, label: str | None, source: Batches | None = None) -> None:
+    def __init__(self, model: MultiTask, label: str | None, source: Batches | None = None, num_images: int = 0) -> None:
         super().__init__()
-        self.model, self.label, self.source = model, label, source
+        self.model, self.label, self.source, self.num_images = model, label, source, num_images
         # Of the batches whose statistics are averaged at the end.
         self.batch_size = 256
         if self.needs_label:
@@ -71,9 +73,14 @@ class Adapter(nn.Module):
         update_bn((encoder.normalise(batch["images_BCHW"]) for batch in shown), encoder)
         self.model.eval()
 
-    def outputs(self, images_BCHW: Tensor) -> Tensor:
-        """Return what the label's head says of uint8 images, ``[B, K]``."""
-        found: Tensor = self.model(self.model.encoder.normalise(images_BCHW))[self.label]
+    def features(self, images_BCHW: Tensor) -> Tensor:
+        """Return the features of uint8 images, ``[B, D]``."""
+        found: Tensor = self.model.encoder(self.model.encoder.normalise(images_BCHW))
+        return found
+
+    def answers(self, features_BD: Tensor) -> Tensor:
+        """Return what the label's head says of features, ``[B, K]``."""
+        found: Tensor = self.model.head(self.label or "")(features_BD)
         return found
 
     def probabilities(self, outputs_BK: Tensor) -> Tensor:

@@ -5,44 +5,35 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from pipeline_lib.adapt.adapter import Adapter, entropy
+from pipeline_lib.adapt.adapter import entropy
+from pipeline_lib.adapt.aligning import Aligning
 from pipeline_lib.core.registry import Range
 from pipeline_lib.heads.model import MultiTask
-from pipeline_lib.labels import KINDS
 from pipeline_lib.training import Batches
 
 
-class MCC(Adapter):
-    """Train on the source's labels while classes that the target's predictions confuse are pulled apart.
-
-    ``temperature`` softens the predictions, ``weight`` is that of the confusion in the loss. A step draws as many
-    images of the source as it has of the target, with replacement.
-    """
+class MCC(Aligning):
+    """Pull apart the classes that the target's predictions confuse; ``temperature`` softens the predictions."""
 
     name = "mcc"
-    needs_source = True
+    part = "confusion"
 
     def __init__(
         self,
         model: MultiTask,
         label: str | None,
         source: Batches | None = None,
+        num_images: int = 0,
         *,
         temperature: Annotated[float, Range(gt=0)] = 2.5,
         weight: Annotated[float, Range(ge=0)] = 1.0,
     ) -> None:
-        super().__init__(model, label, source)
-        self.temperature, self.weight = temperature, weight
-        model.requires_grad_(True)
+        super().__init__(model, label, source, num_images, weight)
+        self.temperature = temperature
 
-    def forward(self, images_BCHW: Tensor) -> dict[str, Tensor]:
-        """Return the loss, and its two parts: the label's own on the source, class confusion on the target."""
-        assert self.source is not None
-        source = self.source.take(torch.randint(self.source.num_rows, (len(images_BCHW),)))
-        # Two passes, so that each domain is normalised by its own batch statistics.
-        supervised = KINDS[self._kind].loss(self.outputs(source["images_BCHW"]), source["labels"])
-        confusion = class_confusion(self.probabilities(self.outputs(images_BCHW) / self.temperature))
-        return {"loss": supervised + self.weight * confusion, "source_loss": supervised, "confusion": confusion}
+    def distance(self, source_BD: Tensor, target_BD: Tensor) -> Tensor:
+        """Return the class confusion of the target's predictions."""
+        return class_confusion(self.probabilities(self.answers(target_BD) / self.temperature))
 
 
 def class_confusion(probabilities_BC: Tensor) -> Tensor:

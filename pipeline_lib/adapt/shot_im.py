@@ -23,17 +23,21 @@ class ShotIM(Adapter):
         model: MultiTask,
         label: str | None,
         source: Batches | None = None,
+        num_images: int = 0,
         *,
         diversity: Annotated[float, Range(ge=0)] = 1.0,
     ) -> None:
-        super().__init__(model, label, source)
+        super().__init__(model, label, source, num_images)
         self.diversity = diversity
         model.requires_grad_(False)
         model.encoder.requires_grad_(True)
 
-    def forward(self, images_BCHW: Tensor) -> dict[str, Tensor]:
+    def forward(self, images_BCHW: Tensor, places_B: Tensor) -> dict[str, Tensor]:
         """Return the loss, the mean entropy of the predictions and the entropy of their mean, in nats."""
-        probabilities_BC = self.probabilities(self.outputs(images_BCHW))
+        return self.information(self.probabilities(self.answers(self.features(images_BCHW))))
+
+    def information(self, probabilities_BC: Tensor) -> dict[str, Tensor]:
+        """Return the loss of information maximisation, and its parts."""
         certainty = entropy(probabilities_BC).mean()
         variety = entropy(probabilities_BC.mean(dim=0))
         return {"loss": certainty - self.diversity * variety, "entropy": certainty, "marginal_entropy": variety}

@@ -47,8 +47,13 @@ class HeadsLearner(nn.Module):
         them.
         """
         (view,) = self.views(images_BCHW)
-        losses = {
-            f"loss_{name}": KINDS[self.model.specs[name]["kind"]].loss(outputs, labels[f"label_{index}"])
-            for index, (name, outputs) in enumerate(self.model(view).items())
-        }
-        return {"loss": torch.stack(list(losses.values())).mean(), **losses}
+        return label_losses(self.model, self.model.encoder(view), labels)
+
+
+def label_losses(model: MultiTask, features_BD: Tensor, labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the mean loss over the labels of a model, and that of every label, given the features of a batch."""
+    losses = {
+        f"loss_{name}": KINDS[spec["kind"]].loss(head(features_BD), labels[f"label_{index}"])
+        for index, ((name, spec), head) in enumerate(zip(model.specs.items(), model.heads, strict=True))
+    }
+    return {"loss": torch.stack(list(losses.values())).mean(), **losses}

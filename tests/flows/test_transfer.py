@@ -193,7 +193,8 @@ def test_a_stage_that_takes_too_long_is_stopped(api, finished):
     state, _ = run(api)
     assert state.name == "Failed"
     assert state.message == "join took longer than the 3 s that dvc.yaml gives it under meta.timeout"
-    ended([process for process in psutil.process_iter() if process.cmdline()[-2:] == ["toy.py", "join"]])
+    running = psutil.process_iter(["cmdline"])  # None for a process that has ended meanwhile
+    ended([process for process in running if (process.info["cmdline"] or [])[-2:] == ["toy.py", "join"]])
 
 
 def test_a_setting_of_a_stage_that_is_not_allowed_is_refused(api, finished):

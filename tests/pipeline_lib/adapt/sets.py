@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pipeline_lib.encoders.encoder import from_config
+from pipeline_lib.heads.learner import label_columns
 from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.labels import KINDS
 from pipeline_lib.training import Batches
@@ -45,8 +46,9 @@ def to_tensor(images_NHWC: np.ndarray) -> Tensor:
 
 def make_source(num: int = 96, kind: str = "multiclass") -> Batches:
     images, numbers = squares(num, seed=1, num_classes=len(spec(kind)["classes"]))
-    labels = KINDS[kind].encode(np.array(CLASSES, dtype=object)[numbers], spec(kind))
-    return Batches({"images_BCHW": to_tensor(images), "labels": labels}, 32, seed=0)
+    values = {"size.px": np.full(num, None, dtype=object), "shape": np.array(CLASSES, dtype=object)[numbers]}
+    columns = label_columns(make_model(kind).specs, values)
+    return Batches({"images_BCHW": to_tensor(images), **columns}, 32, seed=0)
 
 
 def learn(model: MultiTask, source: Batches, kind: str = "multiclass", steps: int = 40) -> None:
@@ -57,7 +59,7 @@ def learn(model: MultiTask, source: Batches, kind: str = "multiclass", steps: in
         source.set_epoch(step)
         batch = next(iter(source))
         outputs = model(model.encoder.normalise(batch["images_BCHW"]))["shape"]
-        loss = KINDS[kind].loss(outputs, batch["labels"])
+        loss = KINDS[kind].loss(outputs, batch["label_1"])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

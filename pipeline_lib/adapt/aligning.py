@@ -1,0 +1,45 @@
+"""Adapters that go on learning the source's labels while something brings the target nearer."""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pipeline_lib.adapt.adapter import Adapter
+from pipeline_lib.heads.learner import label_losses
+from pipeline_lib.heads.model import MultiTask
+from pipeline_lib.training import Batches
+
+
+class Aligning(Adapter):
+    """Train everything on the labels of the source, plus ``weight`` times a distance between the domains.
+
+    All labels that the source gives are learnt on, so that no head is left behind by the encoder that changes. A step
+    draws as many images of the source as it has of the target, with replacement.
+    """
+
+    needs_source = True
+    # What the curve calls the distance.
+    part: ClassVar[str] = "distance"
+
+    def __init__(
+        self, model: MultiTask, label: str | None, source: Batches | None, num_images: int, weight: float
+    ) -> None:
+        super().__init__(model, label, source, num_images)
+        self.weight = weight
+        model.requires_grad_(True)
+
+    def forward(self, images_BCHW: Tensor, places_B: Tensor) -> dict[str, Tensor]:
+        """Return the loss, and its two parts: the labels' on the source, and the distance."""
+        assert self.source is not None
+        source = self.source.take(torch.randint(self.source.num_rows, (len(images_BCHW),)))
+        # Two passes, so that each domain is normalised by its own batch statistics.
+        source_BD, target_BD = self.features(source.pop("images_BCHW")), self.features(images_BCHW)
+        supervised = label_losses(self.model, source_BD, source)["loss"]
+        distance = self.distance(source_BD, target_BD)
+        return {"loss": supervised + self.weight * distance, "source_loss": supervised, self.part: distance}
+
+    @abstractmethod
+    def distance(self, source_BD: Tensor, target_BD: Tensor) -> Tensor:
+        """Return the distance of the features, ``[B, D]`` each."""

@@ -1,0 +1,118 @@
+"""What adapters minimise, against other implementations and the formulas of the papers."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pipeline_lib.adapt.adversary import domain_loss, schedule
+from pipeline_lib.adapt.cdan import CDAN, MOST_PRODUCTS
+from pipeline_lib.adapt.dan import WIDTHS, discrepancy
+from pipeline_lib.adapt.deep_coral import covariance_distance
+from pipeline_lib.adapt.jumbot import transport_cost
+from pipeline_lib.adapt.shot import nearest_centre
+from pipeline_lib.stats.shift import mmd
+from tests.pipeline_lib.adapt.sets import make_model, make_source
+
+
+def two_sets(num: int = 12, dim: int = 5, apart: float = 1.0) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(0)
+    return torch.randn(num, dim).double(), (torch.randn(num, dim) * 2 + apart).double()
+
+
+def test_covariances_that_are_equal_have_no_distance_whatever_the_means() -> None:
+    source, target = two_sets()
+    assert covariance_distance(source, source + 3).item() == pytest.approx(0, abs=1e-12)
+    first, second = (np.cov(part.numpy(), rowvar=False) for part in (source, target))
+    expected = np.square(first - second).sum() / (np.square(first).sum() + np.square(second).sum())
+    assert covariance_distance(source, target).item() == pytest.approx(expected)
+
+
+def test_the_discrepancy_is_the_mean_of_the_kernels_one_by_one() -> None:
+    source, target = two_sets()
+    points = torch.cat([source, target])
+    squared = [[float((x - y).square().sum()) for y in points] for x in points]
+    mean = sum(map(sum, squared)) / (24 * 23)
+
+    def kernel(i: int, j: int) -> float:
+        return sum(math.exp(-squared[i][j] / (2 * width * mean)) for width in WIDTHS) / len(WIDTHS)
+
+    within = sum(kernel(i, j) for part in (range(12), range(12, 24)) for i in part for j in part if i != j)
+    across = sum(kernel(i, j) for i in range(12) for j in range(12, 24))
+    assert discrepancy(source, target).item() == pytest.approx(within / (12 * 11) - 2 * across / 144)
+
+
+def test_the_discrepancy_sees_what_the_two_sample_test_sees() -> None:
+    near, far = two_sets(40, apart=0.0), two_sets(40, apart=2.0)
+    assert discrepancy(*far) > discrepancy(*near)
+    assert mmd(far[0].numpy(), far[1].numpy(), 20, seed=0)["mmd2"] > 0
+    shuffled = torch.cat(far)[torch.randperm(80)]
+    assert abs(discrepancy(shuffled[:40], shuffled[40:]).item()) < 0.2 * discrepancy(*far).item()
+
+
+@pytest.mark.parametrize("distance", [covariance_distance, discrepancy])
+def test_batches_of_one_image_have_no_distance(distance: object) -> None:
+    one = torch.ones(1, 3, requires_grad=True)
+    found = distance(one, torch.zeros(1, 3))  # type: ignore[operator]
+    found.backward()
+    assert found.item() == 0
+    assert one.grad is not None and one.grad.isfinite().all()
+
+
+def test_the_adversary_learns_the_domains_and_what_feeds_it_unlearns_them() -> None:
+    network = nn.Linear(2, 1)
+    source, target = torch.tensor([[1.0, 0.0]], requires_grad=True), torch.tensor([[0.0, 1.0]], requires_grad=True)
+    loss = domain_loss(network, source, target, strength=0.5)
+    loss.backward()
+    p = torch.sigmoid(network(torch.cat([source, target])).detach())[:, 0]
+    assert loss.item() == pytest.approx(float(-(p[0].log() + (1 - p[1]).log()) / 2), rel=1e-5)
+    # Down the slope for the network, and half as far up it for the features.
+    slope = (p[0] - 1) / 2 * network.weight.detach()[0]
+    torch.testing.assert_close(source.grad, -0.5 * slope[None])
+    assert network.bias.grad is not None
+    torch.testing.assert_close(network.bias.grad, ((p[0] - 1 + p[1]) / 2)[None])
+
+
+def test_the_adversary_grows_from_nothing_to_its_full_strength() -> None:
+    assert schedule(0) == 0
+    assert schedule(1) == pytest.approx(1, abs=1e-4)
+    assert schedule(0.25) == pytest.approx(math.tanh(1.25))
+
+
+def test_cdans_adversary_sees_every_product_of_features_and_classes_or_as_many_random_ones() -> None:
+    model = make_model()
+    adapter = CDAN(model, "shape", make_source())
+    features, probabilities = torch.rand(4, 128), torch.rand(4, 3).softmax(1)
+    expected = torch.einsum("bd,bc->bdc", features, probabilities).flatten(1)
+    torch.testing.assert_close(adapter._joint(features, probabilities), expected)
+    model.specs["shape"] = {**model.specs["shape"], "classes": [str(number) for number in range(40)]}
+    torch.manual_seed(0)
+    wide = CDAN(model, "shape", make_source())
+    features, probabilities = torch.rand(4, 128), torch.rand(4, 40).softmax(1)
+    found = wide._joint(features, probabilities)
+    assert found.shape == (4, MOST_PRODUCTS)
+    # Inner products of such random ones are those of all of them, on average.
+    product = (features @ features.T) * (probabilities @ probabilities.T)
+    torch.testing.assert_close(found @ found.T, product, rtol=0.3, atol=0.1 * float(product.max()))
+
+
+def test_the_transport_pairs_what_is_alike_and_leaves_behind_what_has_no_partner() -> None:
+    points = torch.tensor([[0.0], [10.0]]).double()
+    cost = (points[:, None] - (points + 0.1)[None]).square().sum(dim=2)
+    assert transport_cost(cost, mass=100.0, blur=0.01).item() == pytest.approx(0.01, rel=0.05)
+    lonely = torch.tensor([[0.0, 1e3], [1e3, 1e3]]).double()
+    assert transport_cost(lonely, mass=1.0, blur=0.01).item() < 1
+
+
+def test_nearest_centres_mend_predictions_that_a_few_images_have_wrong() -> None:
+    torch.manual_seed(0)
+    numbers = torch.arange(60) % 3
+    features = nn.functional.one_hot(numbers, 3).float() * 5 + torch.rand(60, 3)
+    probabilities = nn.functional.one_hot(numbers, 3).float() * 0.4 + 0.2
+    probabilities[:6] = probabilities[:6].roll(1, dims=1)
+    assert (nearest_centre(features, probabilities) == numbers).all()
+    # A class that no image is nearest to is given to none.
+    probabilities = torch.cat([probabilities, torch.full((60, 1), 0.01)], dim=1)
+    assert set(nearest_centre(features, probabilities).tolist()) == {0, 1, 2}
