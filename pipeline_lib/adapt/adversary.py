@@ -7,7 +7,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline_lib.adapt.aligning import Aligning
+
 HIDDEN = 256
+
+
+class Adversarial(Aligning):
+    """Trains against a discriminator of the domains, whose ``strength`` grows from 0 to 1 over the steps."""
+
+    part = "domain_loss"
+    strength = 0.0
+
+    def begin_step(self, progress: float) -> None:
+        """Set the strength of the adversary for the share of the steps that is done."""
+        self.strength = schedule(progress)
 
 
 def discriminator(num_inputs: int) -> nn.Module:

@@ -1,12 +1,13 @@
 """Adapters that go on learning the source's labels while something brings the target nearer."""
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
 from pipeline_lib.adapt.adapter import Adapter
+from pipeline_lib.core.registry import Range
 from pipeline_lib.heads.learner import label_losses
 from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.training import Batches
@@ -24,7 +25,13 @@ class Aligning(Adapter):
     part: ClassVar[str] = "distance"
 
     def __init__(
-        self, model: MultiTask, label: str | None, source: Batches | None, num_images: int, weight: float
+        self,
+        model: MultiTask,
+        label: str | None,
+        source: Batches | None = None,
+        num_images: int = 0,
+        *,
+        weight: Annotated[float, Range(ge=0)] = 1.0,
     ) -> None:
         super().__init__(model, label, source, num_images)
         self.weight = weight

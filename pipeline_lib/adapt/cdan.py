@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from pipeline_lib.adapt.adapter import entropy
-from pipeline_lib.adapt.adversary import discriminator, domain_loss, schedule
-from pipeline_lib.adapt.aligning import Aligning
+from pipeline_lib.adapt.adversary import Adversarial, discriminator, domain_loss
 from pipeline_lib.core.registry import Range
 from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.training import Batches
@@ -16,14 +15,13 @@ from pipeline_lib.training import Batches
 MOST_PRODUCTS = 4096
 
 
-class CDAN(Aligning):
+class CDAN(Adversarial):
     """As DANN, with a discriminator of the products of features and probabilities of classes.
 
     Images of certain predictions weigh more. Through the probabilities no gradient flows, as in the authors' code.
     """
 
     name = "cdan"
-    part = "domain_loss"
     of_features: Tensor
     of_classes: Tensor
 
@@ -36,18 +34,13 @@ class CDAN(Aligning):
         *,
         weight: Annotated[float, Range(ge=0)] = 1.0,
     ) -> None:
-        super().__init__(model, label, source, num_images, weight)
+        super().__init__(model, label, source, num_images, weight=weight)
         features, classes = model.encoder.num_features, len(model.specs[label or ""]["classes"])
         self.random = features * classes > MOST_PRODUCTS
         if self.random:
             self.register_buffer("of_features", torch.randn(features, MOST_PRODUCTS))
             self.register_buffer("of_classes", torch.randn(classes, MOST_PRODUCTS))
         self.discriminator = discriminator(MOST_PRODUCTS if self.random else features * classes)
-        self.strength = 0.0
-
-    def begin_step(self, progress: float) -> None:
-        """Set the strength of the adversary for the share of the steps that is done."""
-        self.strength = schedule(progress)
 
     def distance(self, source_BD: Tensor, target_BD: Tensor) -> Tensor:
         """Return the loss of the discriminator."""

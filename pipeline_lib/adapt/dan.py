@@ -1,14 +1,9 @@
 """DAN: equal distributions of the features by many kernels (Long 2015, https://arxiv.org/abs/1502.02791)."""
 
-from typing import Annotated
-
 import torch
 from torch import Tensor
 
 from pipeline_lib.adapt.aligning import Aligning
-from pipeline_lib.core.registry import Range
-from pipeline_lib.heads.model import MultiTask
-from pipeline_lib.training import Batches
 
 # Of the kernels' squared widths, beside the mean squared distance of the images in a batch.
 WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -19,17 +14,6 @@ class DAN(Aligning):
     """Bring the maximum mean discrepancy of the features to zero, by Gaussian kernels of five widths."""
 
     name = "dan"
-
-    def __init__(
-        self,
-        model: MultiTask,
-        label: str | None,
-        source: Batches | None = None,
-        num_images: int = 0,
-        *,
-        weight: Annotated[float, Range(ge=0)] = 1.0,
-    ) -> None:
-        super().__init__(model, label, source, num_images, weight)
 
     def distance(self, source_BD: Tensor, target_BD: Tensor) -> Tensor:
         """Return the discrepancy of the features."""

@@ -4,18 +4,16 @@ from typing import Annotated
 
 from torch import Tensor
 
-from pipeline_lib.adapt.adversary import discriminator, domain_loss, schedule
-from pipeline_lib.adapt.aligning import Aligning
+from pipeline_lib.adapt.adversary import Adversarial, discriminator, domain_loss
 from pipeline_lib.core.registry import Range
 from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.training import Batches
 
 
-class DANN(Aligning):
+class DANN(Adversarial):
     """Train the features against a discriminator of the domains, whose strength grows from 0 to ``weight``."""
 
     name = "dann"
-    part = "domain_loss"
 
     def __init__(
         self,
@@ -26,13 +24,8 @@ class DANN(Aligning):
         *,
         weight: Annotated[float, Range(ge=0)] = 1.0,
     ) -> None:
-        super().__init__(model, label, source, num_images, weight)
+        super().__init__(model, label, source, num_images, weight=weight)
         self.discriminator = discriminator(model.encoder.num_features)
-        self.strength = 0.0
-
-    def begin_step(self, progress: float) -> None:
-        """Set the strength of the adversary for the share of the steps that is done."""
-        self.strength = schedule(progress)
 
     def distance(self, source_BD: Tensor, target_BD: Tensor) -> Tensor:
         """Return the loss of the discriminator."""

@@ -1,14 +1,9 @@
 """Deep CORAL: equal covariances of the features (Sun 2016, https://arxiv.org/abs/1607.01719)."""
 
-from typing import Annotated
-
 import torch
 from torch import Tensor
 
 from pipeline_lib.adapt.aligning import Aligning
-from pipeline_lib.core.registry import Range
-from pipeline_lib.heads.model import MultiTask
-from pipeline_lib.training import Batches
 
 
 class DeepCORAL(Aligning):
@@ -19,17 +14,6 @@ class DeepCORAL(Aligning):
     """
 
     name = "deep_coral"
-
-    def __init__(
-        self,
-        model: MultiTask,
-        label: str | None,
-        source: Batches | None = None,
-        num_images: int = 0,
-        *,
-        weight: Annotated[float, Range(ge=0)] = 1.0,
-    ) -> None:
-        super().__init__(model, label, source, num_images, weight)
 
     def distance(self, source_BD: Tensor, target_BD: Tensor) -> Tensor:
         """Return the relative distance of the covariances."""

@@ -36,7 +36,7 @@ class JUMBOT(Aligning):
         mass: Annotated[float, Range(gt=0)] = 1.0,
         blur: Annotated[float, Range(gt=0)] = 0.1,
     ) -> None:
-        super().__init__(model, label, source, num_images, weight)
+        super().__init__(model, label, source, num_images, weight=weight)
         self.of_features, self.of_classes, self.mass, self.blur = features, classes, mass, blur
 
     def distance(self, source_BD: Tensor, target_BD: Tensor) -> Tensor:

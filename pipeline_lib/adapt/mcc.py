@@ -28,7 +28,7 @@ class MCC(Aligning):
         temperature: Annotated[float, Range(gt=0)] = 2.5,
         weight: Annotated[float, Range(ge=0)] = 1.0,
     ) -> None:
-        super().__init__(model, label, source, num_images, weight)
+        super().__init__(model, label, source, num_images, weight=weight)
         self.temperature = temperature
 
     def distance(self, source_BD: Tensor, target_BD: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class SelfTraining(Aligning):
         confidence: Annotated[float, Range(gt=0, le=1)] = 0.95,
         weight: Annotated[float, Range(ge=0)] = 1.0,
     ) -> None:
-        super().__init__(model, label, source, num_images, weight)
+        super().__init__(model, label, source, num_images, weight=weight)
         self.confidence = confidence
 
     def distance(self, source_BD: Tensor, target_BD: Tensor) -> Tensor:
