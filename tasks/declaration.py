@@ -92,7 +92,7 @@ def _definitions(
     raw: Mapping[str, Any], params: Mapping[str, Any]
 ) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
     """Yield the address, the definition and the values it may use, of each stage."""
-    context = _with_vars(params, raw.get("vars"))
+    context = _with_vars(params, raw.get("vars"), ".")
     for name, definition in raw["stages"].items():
         where = f"{DVC_FILE}: the stage '{name}'"
         if not isinstance(definition, Mapping):
@@ -110,15 +110,15 @@ def _definitions(
             yield str(name), definition, context
 
 
-def _with_vars(params: Mapping[str, Any], listed: Any) -> Mapping[str, Any]:
-    """Add what dvc.yaml lists under ``vars``: values, files, and keys of files as in ``other.yaml:a,b``."""
+def _with_vars(params: Mapping[str, Any], listed: Any, folder: str) -> Mapping[str, Any]:
+    """Add what is listed under ``vars``: values, files in ``folder``, and keys of files as in ``other.yaml:a,b``."""
     context = params
     for entry in listed if isinstance(listed, list) else []:
         if isinstance(entry, Mapping):
             context = _merged(context, entry)
         else:
             file, _, keys = str(entry).partition(":")
-            values = read_yaml(Path(file))
+            values = read_yaml(Path(_join(folder, file)))
             context = _merged(context, {key: look_up(key, values) for key in keys.split(",")} if keys else values)
     return context
 
@@ -155,10 +155,11 @@ def _matrix(where: str, given: Any, context: Mapping[str, Any]) -> Iterator[tupl
 
 def _declare(address: str, definition: Mapping[str, Any], context: Mapping[str, Any]) -> Declaration:
     where = f"{DVC_FILE}: the stage '{address}'"
-    stage = {key: _fill_in(value, context) for key, value in definition.items()}
+    folder = str(_fill_in(definition.get("wdir"), context) or ".")
+    context = _with_vars(context, definition.get("vars"), folder)
+    stage = {key: _fill_in(value, context) for key, value in definition.items() if key != "vars"}
     if not isinstance(stage.get("cmd"), (str, list)):
         raise UserError(f"{where} has no cmd: say what it runs")
-    folder = str(stage.get("wdir") or ".")
     paths = {kind: _paths(where, kind, folder, stage.get(kind)) for kind in ("deps", "outs", "metrics", "plots")}
     keys, files = [], []
     for entry in stage.get("params") or []:

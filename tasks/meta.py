@@ -1,5 +1,8 @@
 """What dvc.yaml says of a stage under ``meta``: how the flow runs it, and what must hold of its metrics."""
 
+import math
+import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pipeline_lib.core.errors import UserError, nearest
 from pipeline_lib.core.files import read_json
 from tasks.declaration import makes, read_stages
-from tasks.yaml_files import DVC_FILE
+from tasks.yaml_files import DVC_FILE, read_yaml
 
 
 class Bounds(BaseModel):
@@ -63,18 +66,19 @@ def unmet(stage: str, meta: Meta) -> list[str]:
     for file, bounds in meta.checks.items():
         if not Path(file).exists():
             raise UserError(f"{DVC_FILE}: meta.checks of the stage '{stage}' names {file}, which it does not leave")
-        metrics = read_json(Path(file))
+        metrics = _read_metrics(Path(file))
         for key, bound in bounds.items():
             if key not in metrics:
                 hint = nearest(key, metrics)
                 raise UserError(f"{DVC_FILE}: meta.checks of '{stage}' names {key}, which is not in {file}{hint}")
-            value = metrics[key]
-            # `not >=`, so that a value which is not a number meets no bound.
-            low = bound.min is not None and not (value is not None and value >= bound.min)
-            high = bound.max is not None and not (value is not None and value <= bound.max)
+            given = metrics[key]
+            value = given if isinstance(given, (int, float)) else math.nan
+            # `not >=`, so that what is not a number meets no bound.
+            low = bound.min is not None and not value >= bound.min
+            high = bound.max is not None and not value <= bound.max
             if low or high:
                 side = f"below the least of {bound.min:g}" if low else f"above the most of {bound.max:g}"
-                shown = "null" if value is None else f"{value:.4g}"
+                shown = "null" if given is None else f"{value:.4g}"
                 broken = f"{side} that meta.checks in {DVC_FILE} allows"
                 sentences.append(f"{stage} is blocked: {key} in {file} is {shown}, {broken}")
     return sentences
@@ -88,3 +92,23 @@ def refuse_unmet_before(address: str) -> None:
         if meta.checks and other.address != address and makes(other, stages[address]):
             for sentence in unmet(other.address, meta):
                 raise UserError(sentence)
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    """Return the metrics in a file of JSON, YAML or TOML, nested ones with dots, as DVC names them."""
+    if path.suffix == ".toml":
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: not valid TOML ({error})") from None
+    else:
+        content = read_yaml(path) if path.suffix in (".yaml", ".yml") else read_json(path)
+    return dict(_flat(content, ""))
+
+
+def _flat(content: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -72,7 +72,9 @@ def run_stage(
     began = time.monotonic()
     # Without --wait-for-lock, a stage that ends while another one holds DVC's lock is lost from dvc.lock.
     scope = () if with_upstream else ("--single-item",)
-    share = ("--pull", "--allow-missing") if pull else ()
+    # With the stages before it, --allow-missing would rely on results that dvc.lock has from elsewhere, though no cache
+    # here has them.
+    share = ("--pull", *(() if with_upstream else ("--allow-missing",))) if pull else ()
     arguments = ("--wait-for-lock", "repro", *scope, *share, name)
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     process = child.start("dvc", *arguments, cwd=folder, environment={KEEP: "1", **(environment or {})}, **pipes)

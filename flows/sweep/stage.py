@@ -78,9 +78,6 @@ def _run(
             started.append(line)
         log(line)
 
-    if shared:
-        # DVC would rely on results that dvc.lock has from another clone, and which may be in no remote.
-        (folder / LOCK_FILE).unlink(missing_ok=True)
     result = run_stage(
         work.stage,
         on_line,

@@ -82,6 +82,15 @@ vars: [{folder: made, inner: {a: 1}}, {inner: {b: 2}}, "more.yaml", "other.yaml:
 stages:
   first: {cmd: "echo ${name} ${more.x} ${inner.a} ${inner.b}", outs: ["${folder}/first"]}
 """,
+    "vars of a stage": """
+vars: [{inner: {a: 1}}]
+stages:
+  first: {cmd: "echo ${inner.a} ${inner.b} ${own}", vars: [{inner: {b: 2}, own: 3}], outs: [first]}
+  below: {cmd: "echo ${deep}", wdir: sub, vars: [deep.yaml], outs: [made]}
+  each:
+    foreach: [a, b]
+    do: {cmd: "echo ${item} ${own}", vars: [{own: 4}], outs: ["${item}"]}
+""",
     "parameters in other files and folders": """
 stages:
   first:
@@ -101,6 +110,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("more.yaml").write_text("more: {x: 7}\n")
     Path("other.yaml").write_text("name: other\nunread: 0\n")
     Path("sub").mkdir()
+    Path("sub/deep.yaml").write_text("deep: 5\n")
     return tmp_path
 
 

@@ -56,6 +56,7 @@ def test_checks_that_hold_say_nothing(scores):
         (0.9, 2, "loss in scores.json is 2, above the most of 1"),
         (None, 0, "accuracy in scores.json is null, below"),
         (float("nan"), 0, "accuracy in scores.json is nan, below"),
+        ("high", 0, "accuracy in scores.json is nan, below"),
     ],
 )
 def test_a_check_that_fails_is_named_and_stops_what_depends_on_it(scores, accuracy, loss, said):
@@ -75,6 +76,28 @@ def test_a_check_of_one_seed_stops_what_comes_after_that_seed(scores):
     refuse_unmet_before("use@0")
     with pytest.raises(UserError, match=r"^train@1 is blocked: loss in metrics/1\.json is 3, above the most of 2"):
         refuse_unmet_before("use@1")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("scores.yaml", "test: {accuracy: 0.5}\n"),
+        ("scores.toml", "[test]\naccuracy = 0.5\n"),
+        ("scores.json", '{"test": {"accuracy": 0.5}}'),
+    ],
+)
+def test_checks_read_every_format_of_metrics_with_dots_for_what_is_nested(scores, name, text):
+    Path(name).write_text(text)
+    meta = parse_meta("first", {"checks": {name: {"test.accuracy": {"min": 0.8}}}})
+    (sentence,) = unmet("first", meta)
+    assert f"test.accuracy in {name} is 0.5, below the least of 0.8" in sentence
+    assert unmet("first", parse_meta("first", {"checks": {name: {"test.accuracy": {"max": 0.8}}}})) == []
+
+
+def test_a_check_of_a_file_of_metrics_that_is_none_is_one_sentence(scores):
+    Path("scores.toml").write_text("accuracy = ")
+    with pytest.raises(UserError, match=r"^scores\.toml: not valid TOML"):
+        unmet("first", parse_meta("first", {"checks": {"scores.toml": {"accuracy": {"min": 0.8}}}}))
 
 
 def test_a_check_of_what_is_not_there_is_refused(scores):
