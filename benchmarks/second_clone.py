@@ -35,6 +35,8 @@ with served(_free_port()) as url:
 
 def main() -> None:
     """Measure, print the line, and exit with 1 if the second clone executed a stage or its outputs differ."""
+    # A program that a shell starts in the background ignores SIGINT, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", type=Path, default=ROOT / "configs/small.yaml", help="the setting to run")
     params = parser.parse_args().params

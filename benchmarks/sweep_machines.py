@@ -56,6 +56,8 @@ DVC = """stages:
 
 def main() -> None:
     """Measure, print the line, and exit with 1 if a stage was executed twice or not at all."""
+    # A program that a shell starts in the background ignores SIGINT, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="6 combinations, and all workers only")
     quick = parser.parse_args().quick

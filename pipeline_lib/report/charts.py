@@ -28,6 +28,9 @@ OUTCOME_SHAPES = {
     "not_measurable": "M0-6A6 6 0 1 1 0 6A6 6 0 1 1 0-6ZM0-3.5A3.5 3.5 0 1 0 0 3.5A3.5 3.5 0 1 0 0-3.5Z",
 }
 
+# The signs of what lies beyond the low and the high end of an axis.
+_BEYOND = {True: "M0 0L9-6V6Z", False: "M0 0L-9-6V6Z"}
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -43,6 +46,10 @@ class Axis:
         scale = math.log if self.log else float
         low, high = scale(self.low), scale(self.high)
         return round(100 * (scale(value) - low) / (high - low), 2)
+
+    def clip(self, value: float) -> float:
+        """Return ``value``, or the end of the axis that it lies beyond."""
+        return min(max(value, self.low), self.high)
 
 
 @dataclass(frozen=True)
@@ -109,18 +116,22 @@ def icon(outcome: str) -> Markup:
 
 
 def forest_row(axis: Axis, gain: float | None, low: float | None, high: float | None, outcome: str) -> Markup:
-    """Return one row of a forest plot: the gain's sign on its interval, over the grid of the common ``axis``."""
+    """Return one row of a forest plot: the gain's sign on its interval, over the grid of the common ``axis``.
+
+    What lies beyond the axis is drawn at its end, as an arrow.
+    """
     zero = axis.at(0)
     grid = _join('<line class="grid" x1="{0}%" x2="{0}%" y1="0" y2="100%"/>', ((axis.at(t),) for t in axis.ticks))
     marks = Markup("")
     if gain is not None:
         if low is not None and high is not None:
             marks += Markup('<line class="interval" x1="{}%" x2="{}%" y1="50%" y2="50%"/>').format(
-                axis.at(low), axis.at(high)
+                axis.at(axis.clip(low)), axis.at(axis.clip(high))
             )
-            ends = ((axis.at(low),), (axis.at(high),))
+            ends = ((axis.at(end),) for end in (low, high) if axis.clip(end) == end)
             marks += _join('<svg x="{}%" y="50%"><path class="interval" d="M0-5V5"/></svg>', ends)
-        marks += _mark(axis.at(gain), 50, OUTCOME_SHAPES[outcome], "mark")
+        at = axis.clip(gain)
+        marks += _mark(axis.at(at), 50, OUTCOME_SHAPES[outcome] if at == gain else _BEYOND[at > gain], "mark")
     return Markup(
         '<svg class="forest {outcome}" aria-hidden="true"><rect class="worse" width="{zero}%" height="100%"/>'
         '{grid}<line class="zero" x1="{zero}%" x2="{zero}%" y1="0" y2="100%"/>{marks}</svg>'

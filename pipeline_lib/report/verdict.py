@@ -10,7 +10,7 @@ from pipeline_lib.report.sentences import OUTCOMES, kind_sentences, of_kind, out
 from pipeline_lib.report.words import between, capital, difference, is_number, joined, metric, named, score
 
 Row = Mapping[str, Any]
-LEAST_REACH = 0.02  # of the axis to either side of zero
+LEAST_REACH, MOST_REACH = 0.02, 1.0  # of the axis to either side of zero
 MOST_LABELS = 6  # whose rows are shown; the others are folded
 SAID = {
     "helped": "helped",
@@ -25,7 +25,8 @@ def verdict(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """Return each kind of transfer with its sentence and rows, whose drawings share one axis of gains."""
     rows = evaluation["comparisons"]
     reached = [value for row in rows for one in _drawn(row) for value in _relative(row, one) if value is not None]
-    axis = linear_axis([-LEAST_REACH, LEAST_REACH, *reached])
+    # An error many times that of a constant answer would press everything else together.
+    axis = linear_axis([-LEAST_REACH, LEAST_REACH, *(min(max(one, -MOST_REACH), MOST_REACH) for one in reached)])
     kinds = []
     for kind, sentence in kind_sentences(evaluation).items():
         own = [_row(row, axis) for row in of_kind(evaluation, kind)]

@@ -63,6 +63,15 @@ def test_forest_row_puts_the_interval_on_the_axis():
     assert zero.get("x1") == "50.0%"
 
 
+@pytest.mark.parametrize(("gain", "edge"), [(-3.0, 0), (3.0, 100)])
+def test_forest_row_draws_what_lies_beyond_the_axis_at_its_end(gain, edge):
+    row = forest_row(linear_axis([-1, 1]), gain, gain - 0.5, gain + 0.5, "harmed")
+    places = [float(at) for at in re.findall(r'x[12]?="([^"%]+)%"', row)]
+    assert min(places) >= 0 and max(places) <= 100
+    (mark,) = re.findall(r'<svg x="([^"%]+)%"', row)
+    assert float(mark) == edge
+
+
 def test_forest_row_of_what_was_not_measured_is_empty():
     assert "mark" not in forest_row(linear_axis([-1, 1]), None, None, None, "not_measurable")
 
