@@ -37,7 +37,7 @@ worker: .venv/.runtime project  ## run a worker in this clone, for the server th
 	@$(BIN)/python -m flows worker
 
 test: .venv/.ready  ## run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
 
 lint: .venv/.ready  ## check format, style, types and layers
 	@$(BIN)/ruff format --check .

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from benchmarks.kill_project import Project, Server, wait_for
+from benchmarks.scratch import ROOT
 from flows.machine import child
 from flows.server.settings import auth
 from flows.server.start import _free_port, answers
@@ -42,6 +43,25 @@ def nightly(project: Project, server: Server) -> dict[str, Any]:
     (project.folder / "dvc.lock").write_text("schema: '2.0'\nstages:\n  be")
     project.enter_worktree()
     return row
+
+
+def sweep(project: Project, server: Server, number: int) -> dict[str, Any]:
+    """Send a signal to a sweep of two combinations in the middle of a stage, and start it again."""
+    command = ("flows.sweep.cli", "--name", "trial", "--set", "seed=0,1", "--metric", "out/after.json:letters")
+    first = project.start(server.url, "middle", *command)
+    flow = project.wait_held("middle")["flow"]
+    hit = flow.is_running()
+    flow.send_signal(number)
+    project.release()
+    code = project.wait(first)
+    assert not (left := project.left()), f"{left} run on"
+    assert project.wait(project.start(server.url, "", *command)) == 0, project.log()
+    assert project.beginnings().count(0) == 2, "what was killed after a checkpoint started over"
+    assert project.final_states(server) == ["Crashed", "Completed"]
+    saved = ["git", "for-each-ref", "--format=%(refname)", "refs/exps"]
+    refs = subprocess.run(saved, cwd=project.folder, capture_output=True, text=True, check=True).stdout.split()
+    assert sum("/trial-" in ref for ref in refs) == 2, refs
+    return {"exit_code": code, "hit": hit, "expected": None}
 
 
 def cancelled(project: Project, server: Server) -> dict[str, Any]:
@@ -83,7 +103,9 @@ def zombie(project: Project, server: Server) -> dict[str, Any]:
 
 def _watch(project: Project, server: Server) -> None:
     """Watch the server as every worker does."""
-    watcher = child.start("flows.server.liveness", environment={"PREFECT_API_URL": server.url})
+    variables = {"PREFECT_API_URL": server.url, "PYTHONPATH": str(ROOT)}
+    watcher = child.start("flows.server.liveness", cwd=project.folder, environment=variables)
+    project.beside.add(watcher.pid)
     project.stack.callback(child.stop, watcher)
 
 

@@ -4,9 +4,9 @@
 
 A signal (SIGINT, SIGTERM, SIGKILL) goes to the flow, to DVC or to the stage; when the stage has just started, in its
 middle after a checkpoint, and while its output is written or DVC records it. Then a run is cancelled, Prefect's server
-is killed or restarted in the middle of a run, and the disk is full; a nightly run is killed in its worktree. Some are
-killed in a project with data that `dvc add` tracks and stages of foreach and matrix. After each case the flow is run
-again, as a user would do. A case is
+is killed or restarted in the middle of a run, and the disk is full; a nightly run is killed in its worktree, and a
+sweep of two combinations in the middle of a stage. Some are killed in a project with data that `dvc add` tracks and
+stages of foreach and matrix. After each case the flow is run again, as a user would do. A case is
 
 - an orphan, if a process of the killed run is left;
 - lost, if the second run needs a hand, fails, starts over where there was a checkpoint, or half an output took
@@ -38,6 +38,7 @@ from benchmarks.kill_cases import (
     server_lost,
     server_unknown,
     signalled,
+    sweep,
     zombie,
 )
 from benchmarks.kill_project import GROWN, PLAIN, Project, Server, make_template
@@ -74,6 +75,8 @@ def cases() -> dict[str, Case]:
         found[f"SIGKILL to {target}, {moment}, {GROWN_NAME}"] = case
     found["a nightly run is killed, and its record cut short"] = nightly
     found["cancelled by prefect flow-run cancel"] = cancelled
+    for number in SIGNALS:
+        found[f"{number.name} to a sweep, middle"] = partial(sweep, number=number)
     found["a killed run is shown as Crashed by itself"] = zombie
     found["a run of minutes is not"] = long
     found["the server is killed, middle"] = partial(server_lost, restart=False)

@@ -26,7 +26,7 @@ PLAIN = """stages:
   after:
     cmd: python stages.py after
     deps: [stages.py, out/count.bin]
-    outs: [out/after.txt]
+    metrics: [out/after.json]
   beside:
     cmd: python stages.py beside
     params: [device]
@@ -44,7 +44,7 @@ GROWN = """stages:
   after:
     cmd: python stages.py after
     deps: [stages.py, out/count.bin]
-    outs: [out/after.txt]
+    metrics: [out/after.json]
   beside:
     foreach: ${datasets}
     do:
@@ -133,6 +133,7 @@ class Project:
     def __init__(self, folder: Path, template: Path, stack: ExitStack) -> None:
         self.folder, self.template, self.stack = folder, template, stack
         self._tracked: set[psutil.Process] = set()
+        self.beside: set[int] = set()  # processes of the benchmark itself
         folder.mkdir()
         self.fill()
 
@@ -147,6 +148,7 @@ class Project:
         # GPU slots of its own, outside the disk that may be full.
         (self.folder.parent / "tmp").mkdir(exist_ok=True)
         places |= {"TMPDIR": str(self.folder.parent / "tmp"), "PYTHONPATH": str(ROOT)}
+        places["KILL_NOTES"] = str(self.folder)
         variables = {name: value for name, value in {**environment(self.folder), **places}.items() if value}
         with (self.folder.parent / "log").open("a") as log:
             command = [sys.executable, "-m", module, *arguments]
@@ -190,21 +192,21 @@ class Project:
 
     def judge(self, server: Server, row: dict[str, Any]) -> dict[str, Any]:
         """Say what is left of the killed run, run the flow again, and compare."""
-        left = self._left()
+        left = self.left()
         whole = _digest(self.template / "done/out/count.bin")
         output = self.folder / "out/count.bin"
         half = output.exists() and _digest(output) != whole
         saved = [json.loads(file.read_text())[0] for file in self.folder.glob(".graftline/checkpoints/count*/*/*.json")]
-        before = self._beginnings()
+        before = self.beginnings()
         again = self.wait(self.start(server.url))
-        resumed = self._beginnings()[len(before) :]
+        resumed = self.beginnings()[len(before) :]
         lost = again != 0 or half or resumed not in ([], saved or [0])
         done = self.template / "done"
         same_lock = again == 0 and (self.folder / "dvc.lock").read_bytes() == (done / "dvc.lock").read_bytes()
-        states = [run["state_name"] for run in self._final_runs(server)]
+        states = self.final_states(server)
         expected = row.get("expected", {0: "Completed"}.get(row["exit_code"], "Failed"))
         return {
-            "orphans": len(left) + len(self._left()),
+            "orphans": len(left) + len(self.left()),
             "lost": lost,
             "unequal": not same_lock or bool(differing(self.folder, done)),
             "untrue": states != [*([expected] if expected else []), "Completed"],
@@ -214,12 +216,13 @@ class Project:
             **({"log": self.log()[-3000:]} if lost or left else {}),
         }
 
-    def _beginnings(self) -> list[int]:
+    def beginnings(self) -> list[int]:
+        """Return the steps at which ``count`` began, each time."""
         notes = self.folder / "notes"
         lines = notes.read_text().splitlines() if notes.exists() else []
         return [int(line.split()[-1]) for line in lines if "began at" in line]
 
-    def _left(self) -> list[str]:
+    def left(self) -> list[str]:
         """Return what still runs of the project after a minute."""
 
         def running() -> list[str]:
@@ -234,13 +237,15 @@ class Project:
     def is_of_run(self, process: psutil.Process) -> bool:
         """Say whether ``process`` runs, and belongs to the runs of this project."""
         try:
-            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE or process.pid in self.beside:
                 return False
             return process in self._tracked or Path(process.cwd()).is_relative_to(self.folder)
         except psutil.Error:
             return False
 
-    def _final_runs(self, server: Server) -> list[dict[str, Any]]:
+    def final_states(self, server: Server) -> list[str]:
+        """Return the states in which the runs since the last time ended, the oldest first."""
+
         def final() -> list[dict[str, Any]]:
             runs = server.new_runs()
             ended = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -250,7 +255,7 @@ class Project:
             wait_for(final, "the end of every run", 30)
         runs = server.new_runs()
         server.known |= {run["id"] for run in runs}
-        return runs
+        return [run["state_name"] for run in runs]
 
 
 def _kill(process: psutil.Popen) -> None:

@@ -1,7 +1,8 @@
 """The stages of the projects in which benchmarks.kill_matrix kills: ``python stages.py <address>``.
 
 ``count`` goes through many steps, of which each needs the one before, and keeps a checkpoint of every fifth. It
-writes down what it does in ``notes`` and waits, at the moments that are named in ``hold``, until it is killed.
+writes down what it does in ``notes`` and waits, at the moments that are named in ``hold``, until it is killed. Both are
+in the folder that ``KILL_NOTES`` names, since the combinations of a sweep run in folders of their own.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from tasks.stage import Stage, main
 
 STEPS, MIDDLE = 40, 22
 PARTS, PART_BYTES = 8, 4_000_000
-NOTES, HOLD = Path("notes"), Path("hold")
+NOTES, HOLD = (Path(os.environ.get("KILL_NOTES", "."), name) for name in ("notes", "hold"))
 
 
 def note(what: str) -> None:
@@ -54,7 +55,8 @@ def count(stage: Stage) -> None:
 
 def after(stage: Stage) -> None:
     """Write down what ``count`` left, so that half of it would show here too."""
-    stage.output("out/after.txt").write_text(hashlib.sha256(Path("out/count.bin").read_bytes()).hexdigest())
+    digest = hashlib.sha256(Path("out/count.bin").read_bytes()).hexdigest()
+    write_json(stage.output("out/after.json"), {"digest": digest, "letters": sum(map(ord, digest))})
 
 
 def beside(stage: Stage) -> None:

@@ -18,6 +18,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        # Where tests are shared out among processes, those of a module stay together, and so do those of one server.
+        together = "server" if "served" in item.fixturenames else item.path.name
+        item.add_marker(pytest.mark.xdist_group(together))
     if not config.getoption("--runslow"):
         for item in items:
             if item.get_closest_marker("slow"):
