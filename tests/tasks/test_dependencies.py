@@ -75,7 +75,7 @@ def test_deps_are_the_imports(stage: Declaration) -> None:
     assert listed == code
 
 
-@pytest.mark.parametrize("file", INNER, ids=str)
+@pytest.mark.parametrize("file", sorted(INNER), ids=str)
 def test_what_is_left_out_of_the_dependencies_only_sets_the_environment(file: Path) -> None:
     for node in ast.parse((ROOT / file).read_text()).body:
         if isinstance(node, ast.Import):
