@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pipeline_lib.adapt import ADAPTERS, Adapter
+from pipeline_lib.adapt.carry import carry
 from pipeline_lib.core.compute import resolve_device, seed_everything
 from pipeline_lib.core.files import read_json, write_csv, write_json, write_parquet
 from pipeline_lib.core.progress import say
@@ -61,8 +63,8 @@ def run(stage: Stage[Settings], training: int) -> None:
         say("adapt: the target has a single image, which has no statistics to adapt to, so the model stays")
     else:
         methods = block.methods
-    batches = _labelled(source, model, carried, block, device, training) if methods else None
     with written_in("adapt"):
+        batches = _labelled(source, model, carried, block, device, training)
         for name in methods:
             adapter = pick(ADAPTERS, name, "methods")
             if lacking := adapter.lacks(model, label):
@@ -90,20 +92,15 @@ def _adapt(
     adapter: Callable[..., Adapter],
     model: MultiTask,
     label: str | None,
-    source: Batches | None,
+    source: Batches,
     rows: Rows,
     training: int,
 ) -> tuple[MultiTask, pd.DataFrame]:
     """Return the adapted model and how its training went."""
-    block, device = stage.params.adapt, resolve_device(stage.params.device)
     seed = derive_seed(training, "adapt", name)
     seed_everything(seed)
-    learner = adapter(model, label, source, len(rows))
-    history = pd.DataFrame({"epoch": [], "loss": []})
-    if learner.trains:
-        columns = {"images_BCHW": rows, "places_B": torch.arange(len(rows))}
-        history = train(stage, block, learner, columns, name=name, seed=seed)
-    learner.finish(rows, device)
+    fitted = partial(train, stage, stage.params.adapt, name=name, seed=seed)
+    history = carry(adapter, model, label, source, rows, fitted, resolve_device(stage.params.device))
     return model, history
 
 
@@ -122,7 +119,7 @@ def _labelled(
         name: source.label(name)[train_rows] if name in carried else np.full(len(train_rows), None)
         for name in model.specs
     }
-    known = np.any([labelled(values[name]) for name in carried], axis=0)
+    known = np.any([np.zeros(len(train_rows), dtype=bool), *(labelled(values[name]) for name in carried)], axis=0)
     columns: dict[str, Tensor | Rows] = {
         "images_BCHW": Rows(source.images, train_rows[known]),
         **label_columns(model.specs, {name: column[known] for name, column in values.items()}),
