@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pipeline_lib.adapt.adabn import AdaBN
 from pipeline_lib.adapt.adapter import Adapter
 from pipeline_lib.adapt.cdan import CDAN
+from pipeline_lib.adapt.coral import CORAL
 from pipeline_lib.adapt.dan import DAN
 from pipeline_lib.adapt.dann import DANN
 from pipeline_lib.adapt.deep_coral import DeepCORAL
@@ -13,11 +14,13 @@ from pipeline_lib.adapt.mcc import MCC
 from pipeline_lib.adapt.self_training import SelfTraining
 from pipeline_lib.adapt.shot import Shot
 from pipeline_lib.adapt.shot_im import ShotIM
+from pipeline_lib.adapt.subspace import Subspace
 from pipeline_lib.adapt.tent import TENT
 
 ADAPTERS: Mapping[str, type[Adapter]] = {
     "adabn": AdaBN,
     "cdan": CDAN,
+    "coral": CORAL,
     "dan": DAN,
     "dann": DANN,
     "deep_coral": DeepCORAL,
@@ -26,6 +29,7 @@ ADAPTERS: Mapping[str, type[Adapter]] = {
     "self_training": SelfTraining,
     "shot": Shot,
     "shot_im": ShotIM,
+    "subspace": Subspace,
     "tent": TENT,
 }
 

@@ -47,7 +47,7 @@ class Adapter(nn.Module):
     @classmethod
     def lacks(cls, model: MultiTask, label: str | None) -> str | None:
         """Return what the adapter needs and does not have, as a clause, or None."""
-        if label is None and (cls.needs_label or cls.needs_source):
+        if label is None and cls.needs_label:
             return "no label with classes is learnt from the source"
         norms = (isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
         if cls.needs_batch_norm and not any(norms):

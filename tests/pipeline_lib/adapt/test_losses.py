@@ -3,16 +3,19 @@
 import math
 
 import numpy as np
+import ot
 import pytest
 import torch
 from torch import Tensor, nn
 
 from pipeline_lib.adapt.adversary import domain_loss, schedule
 from pipeline_lib.adapt.cdan import CDAN, MOST_PRODUCTS
+from pipeline_lib.adapt.coral import recoloured
 from pipeline_lib.adapt.dan import WIDTHS, discrepancy
 from pipeline_lib.adapt.deep_coral import covariance_distance
 from pipeline_lib.adapt.jumbot import transport_cost
 from pipeline_lib.adapt.shot import nearest_centre
+from pipeline_lib.adapt.subspace import turned
 from pipeline_lib.stats.shift import mmd
 from tests.pipeline_lib.adapt.sets import make_model, make_source
 
@@ -116,3 +119,42 @@ def test_nearest_centres_mend_predictions_that_a_few_images_have_wrong() -> None
     # A class that no image is nearest to is given to none.
     probabilities = torch.cat([probabilities, torch.full((60, 1), 0.01)], dim=1)
     assert set(nearest_centre(features, probabilities).tolist()) == {0, 1, 2}
+
+
+def gaussians(seed: int, num: int, dims: int = 6) -> Tensor:
+    rng = np.random.default_rng(seed)
+    mixing = rng.normal(size=(dims, dims))
+    return torch.from_numpy(rng.normal(size=(num, dims)) @ mixing + rng.normal(size=dims)).float()
+
+
+def test_recoloured_features_have_the_targets_mean_and_covariance() -> None:
+    source, target = gaussians(0, 400), gaussians(1, 300)
+    found = recoloured(source, target, 1e-6)
+    torch.testing.assert_close(found.mean(dim=0), target.mean(dim=0), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(found.T.cov(), target.T.cov(), atol=1e-2, rtol=1e-2)
+
+
+def test_recolouring_is_the_maximum_of_closeness_that_pot_knows_for_equal_eigenvectors() -> None:
+    # Between Gaussians whose covariances commute, the map of CORAL is that of optimal transport.
+    source, target = torch.randn(500, 5) * torch.arange(1, 6), torch.randn(500, 5) * torch.tensor([3.0, 1, 2, 5, 1])
+    axes = torch.linalg.qr(torch.randn(5, 5)).Q
+    source, target = (_diagonal(x) @ axes.T for x in (source, target))
+    matrix, offset = ot.gaussian.empirical_bures_wasserstein_mapping(source.double(), target.double(), reg=1e-9)
+    expected = (source.double() @ matrix + offset).float()
+    torch.testing.assert_close(recoloured(source, target, 1e-9), expected, atol=2e-3, rtol=1e-3)
+
+
+def _diagonal(x_ND: Tensor) -> Tensor:
+    """Return points of exactly uncorrelated columns, with the variances of ``x_ND``."""
+    centred = x_ND - x_ND.mean(dim=0)
+    return torch.linalg.qr(centred).Q * len(x_ND) ** 0.5 * centred.std(dim=0)
+
+
+def test_turned_features_lie_in_the_targets_subspace_and_stay_as_they_are_where_it_is_the_same() -> None:
+    source, target = gaussians(0, 200), gaussians(1, 150)
+    found = turned(source, target, 2)
+    centred = target - target.mean(dim=0)
+    basis = torch.linalg.svd(centred, full_matrices=False).Vh[:2]
+    rest = found - target.mean(dim=0)
+    torch.testing.assert_close(rest @ basis.T @ basis, rest, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(turned(source, source, 6), source, atol=1e-3, rtol=1e-3)

@@ -1,5 +1,6 @@
 """Heads fitted anew against scikit-learn's solutions of the same problems."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from pipeline_lib.encoders.encoder import from_config
 from pipeline_lib.heads.model import MultiTask
-from pipeline_lib.heads.refit import refit
+from pipeline_lib.heads.refit import fit_head, refit
 from pipeline_lib.labels import KINDS
 from tests.pipeline_lib.adapt.sets import CONFIG
 
@@ -39,7 +40,7 @@ def fitted(kind: str) -> tuple[np.ndarray, np.ndarray, torch.Tensor, MultiTask]:
     assert model.encoder.num_features >= 64
     wide = np.pad(x_ND, ((0, 0), (0, model.encoder.num_features - 64)))
     stored = values if kind != "regression" else values.astype(float)
-    refit(model, ["what"], torch.from_numpy(wide), [KINDS[kind].encode(stored, spec)], DECAY)
+    fit_head(KINDS[kind], model.head("what"), torch.from_numpy(wide), KINDS[kind].encode(stored, spec), DECAY)
     with torch.no_grad():
         return wide, values, model.head("what")(torch.from_numpy(wide)), model
 
@@ -62,15 +63,25 @@ def test_numbers_are_fitted_as_by_ridge_regression() -> None:
     np.testing.assert_allclose(outputs.squeeze(1).numpy(), peer.predict(x_ND), atol=2e-3)
 
 
-@pytest.mark.parametrize("kind", ["multiclass", "regression"])
-def test_only_the_named_head_is_fitted(kind: str) -> None:
-    _, _, spec = problem(kind)
-    torch.manual_seed(0)
-    start = MultiTask(from_config({**CONFIG, "size": 16}, 0), {"what": spec, "other": spec})
-    *_, model = fitted(kind)
-    for before, after in zip(start.head("other").parameters(), model.head("other").parameters(), strict=True):
-        assert torch.equal(before, after)
-    assert not torch.equal(next(start.head("what").parameters()), next(model.head("what").parameters()))
+def test_only_the_named_head_is_fitted() -> None:
+    x_ND, values, spec = problem("multiclass")
+    model = MultiTask(from_config({**CONFIG, "size": 16}, 0), {"what": spec, "other": spec})
+    wide = torch.from_numpy(np.pad(x_ND, ((0, 0), (0, model.encoder.num_features - 64))))
+    before = copy.deepcopy(model)
+    refit(model, ["what"], wide, [KINDS["multiclass"].encode(values, spec)])
+    for name, stays in (("other", True), ("what", False)):
+        old, new = next(before.head(name).parameters()), next(model.head(name).parameters())
+        assert torch.equal(old, new) is stays
+
+
+def test_labels_that_features_do_not_tell_get_small_weights() -> None:
+    x_ND, values, spec = problem("regression")
+    model = MultiTask(from_config({**CONFIG, "size": 16}, 0), {"told": spec, "noise": spec})
+    wide = torch.from_numpy(np.pad(x_ND, ((0, 0), (0, model.encoder.num_features - 64))))
+    encoded = KINDS["regression"].encode(values.astype(float), spec)
+    noise = torch.randn(NUM, generator=torch.Generator().manual_seed(0))
+    refit(model, ["told", "noise"], wide, [encoded, noise])
+    assert model.head("noise").weight.norm() < 0.5 * model.head("told").weight.norm()
 
 
 @pytest.mark.parametrize("kind", ["ordinal", "binary", "multiclass"])
@@ -84,6 +95,17 @@ def test_every_kind_of_head_learns(kind: str) -> None:
     encoded = KINDS[kind].encode(values, spec)
     with torch.no_grad():
         before = KINDS[kind].loss(model.head("what")(wide), encoded)
-    refit(model, ["what"], wide, [encoded], DECAY)
+    refit(model, ["what"], wide, [encoded])
     with torch.no_grad():
         assert KINDS[kind].loss(model.head("what")(wide), encoded) < 0.8 * before
+
+
+@pytest.mark.parametrize("worst", [float("nan"), float("inf"), 1e38])
+def test_a_head_stays_where_no_fit_ends_in_numbers(worst: float) -> None:
+    _, values, spec = problem("multiclass")
+    model = MultiTask(from_config({**CONFIG, "size": 16}, 0), {"what": spec})
+    before = copy.deepcopy(model)
+    wide = torch.full((NUM, model.encoder.num_features), worst)
+    refit(model, ["what"], wide, [KINDS["multiclass"].encode(values, spec)])
+    for old, new in zip(before.parameters(), model.parameters(), strict=True):
+        assert torch.equal(old, new) or bool(new.isfinite().all())
