@@ -1,9 +1,11 @@
-"""Carry encoder and heads over to the target, none of whose labels is read here."""
+"""Carry encoder and heads over to the target, none of whose labels is read here, and choose what is handed on."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,9 +14,13 @@ from torch import Tensor
 
 from pipeline_lib.adapt import ADAPTERS, Adapter
 from pipeline_lib.adapt.carry import carry
+from pipeline_lib.adapt.choice import SOURCE_ONLY, choose
+from pipeline_lib.adapt.evidence import answers, gather, sampled
+from pipeline_lib.adapt.scorers import SCORERS
+from pipeline_lib.adapt.shift import find_shift
 from pipeline_lib.core.compute import resolve_device, seed_everything
 from pipeline_lib.core.files import read_json, write_csv, write_json, write_parquet
-from pipeline_lib.core.progress import say
+from pipeline_lib.core.progress import say, track
 from pipeline_lib.core.registry import pick, with_options
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.roles import Role
@@ -24,9 +30,9 @@ from pipeline_lib.heads.learner import label_columns
 from pipeline_lib.heads.model import MultiTask, load_multi_task
 from pipeline_lib.heads.predictions import prediction_table
 from pipeline_lib.labels import KINDS
-from pipeline_lib.labels.kind import labelled
+from pipeline_lib.labels.kind import MISSING, labelled
 from pipeline_lib.training import Batches
-from tasks.blocks.adapt import Adapt
+from tasks.blocks.adapt import AUTO, Adapt
 from tasks.blocks.labels import Primary
 from tasks.blocks.shared import Computed, Roles
 from tasks.fitting import train
@@ -34,7 +40,6 @@ from tasks.roles import read_both
 from tasks.settings import written_in
 from tasks.stage import Stage, arguments, main
 
-SOURCE_ONLY = "source_only"
 BATCH_SIZE = 512  # of predictions
 CURVE = ["method", "epoch", "loss"]
 
@@ -46,7 +51,7 @@ class Settings(Primary, Roles, Computed):
 
 
 def run(stage: Stage[Settings], training: int) -> None:
-    """Run every adapter of the list that applies, and hand on the declared one, as the training with this seed."""
+    """Run every adapter of the list that applies, and hand on one, as the training with this seed."""
     params, block, device = stage.params, stage.params.adapt, resolve_device(stage.params.device)
     source, target = read_both(params, list(params.labels), ())
     model = load_multi_task(Path(f"models/heads/{training}"))
@@ -73,13 +78,17 @@ def run(stage: Stage[Settings], training: int) -> None:
             learner = with_options(adapter, block.options.get(name, {}), f"options.{name}")
             adapted[name], history = _adapt(stage, name, learner, copy.deepcopy(model), label, batches, rows, training)
             histories.append(history.assign(method=name)[CURVE])
-    use = block.use if block.use in adapted else SOURCE_ONLY
+    choice = _choice(block, adapted, label, source, target, device, training)
+    use = choice["chosen"]
     say(f"adapt: handing on the model {'as it is' if use == SOURCE_ONLY else f'after {use}'}")
     ids = target.table["id"]
     tables = [prediction_table(one, name, ids, rows, device, BATCH_SIZE) for name, one in adapted.items()]
+    if block.use == AUTO:
+        tables.append(tables[list(adapted).index(use)].assign(model=pd.array([AUTO] * len(tables[0]), dtype="string")))
     config = {**trained, "method": use, "fingerprint": stage.fingerprint}
     save_model(stage.output(f"models/adapted/{training}"), adapted[use], config)
     write_parquet(stage.output(f"predictions/adapt/{training}.parquet"), pd.concat(tables))
+    write_json(stage.output(f"predictions/adapt/{training}.json"), choice)
     curves = pd.concat([history for history in histories if len(history)] or histories)
     write_csv(stage.output(f"plots/adapt/{training}.csv"), curves)
     final = curves.groupby("method", sort=True)["loss"].last()
@@ -102,6 +111,55 @@ def _adapt(
     fitted = partial(train, stage, stage.params.adapt, name=name, seed=seed)
     history = carry(adapter, model, label, source, rows, fitted, resolve_device(stage.params.device))
     return model, history
+
+
+def _choice(
+    block: Adapt,
+    adapted: Mapping[str, MultiTask],
+    label: str | None,
+    source: Role,
+    target: Role,
+    device: torch.device,
+    training: int,
+) -> dict[str, Any]:
+    """Return what is handed on, the code of why, and what it was judged by: never a label of the target."""
+    found: dict[str, Any] = {"label": label, "chosen": SOURCE_ONLY, "scores": {}, "ranks": {}, "shift": None}
+    if block.use != AUTO:
+        return {**found, "chosen": block.use if block.use in adapted else SOURCE_ONLY, "reason": "declared"}
+    if label is None or len(adapted) < 2:
+        return {**found, "reason": "no_candidate"}
+    seed = derive_seed(training, "adapt choice")
+    rows = Rows(target.images, np.arange(len(target)))
+    for name in track(list(adapted), "adapt: judged without labels", len(adapted)):
+        evidence = gather(adapted[name], label, rows, device, seed)
+        found["scores"][name] = {scorer: SCORERS[scorer](evidence) for scorer in block.scorers}
+    chosen = choose(found["scores"])
+    domains: list[np.ndarray] = []
+    # What the model was trained on it knows too well to be compared with the target.
+    for role, numbers in ((source, source.rows("test")), (target, np.arange(len(target)))):
+        looked_at = numbers[sampled(len(numbers), seed)]
+        domains += answers(adapted[SOURCE_ONLY], label, Rows(role.images, looked_at), device)
+        domains.append(role.table["key"].to_numpy()[looked_at])
+    (source_MD, source_MC, source_keys, target_ND, target_NC, target_keys) = domains
+    prior_C = _prior(source, label, adapted[SOURCE_ONLY])
+    shift = find_shift(source_MD, source_MC, target_ND, target_NC, prior_C, seed, (source_keys, target_keys))
+    classes = adapted[SOURCE_ONLY].specs[label]["classes"]
+    found |= {
+        "ranks": dict(chosen.ranks),
+        "shift": {**asdict(shift), "prior": dict(zip(classes, shift.prior.tolist(), strict=True))},
+    }
+    if shift.found != "shift":
+        return {**found, "reason": {"none": "no_shift", "prior": "other_prior"}[shift.found]}
+    return {**found, "chosen": chosen.name, "reason": chosen.reason}
+
+
+def _prior(source: Role, label: str, model: MultiTask) -> np.ndarray:
+    """Return the share of each class among the source's training images, ``[C]``, none of them 0."""
+    values = source.label(label)[source.rows("train")]
+    encoded = KINDS[model.specs[label]["kind"]].encode(values, model.specs[label]).numpy()
+    counts_C = np.bincount(encoded[encoded != MISSING], minlength=len(model.specs[label]["classes"])) + 1.0
+    prior_C: np.ndarray = counts_C / counts_C.sum()
+    return prior_C
 
 
 def _label(primary: str | None, model: MultiTask, carried: Sequence[str]) -> str | None:

@@ -66,6 +66,8 @@ def _check_names(params: Params) -> None:
     with written_in("adapt"):
         for name in params.adapt.methods:
             _refuse_unknown("adapt", "ADAPTERS", name, "methods")
+        for name in params.adapt.scorers:
+            _refuse_unknown("adapt/scorers", "SCORERS", name, "scorers")
         if any(params.adapt.options.values()):
             from pipeline_lib.adapt import ADAPTERS
 

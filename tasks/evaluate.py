@@ -13,6 +13,7 @@ from pipeline_lib.core.progress import say, track
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.roles import Role
 from pipeline_lib.evaluate import declared
+from pipeline_lib.evaluate.adaptation import adaptation
 from pipeline_lib.evaluate.comparisons import rows_of
 from pipeline_lib.evaluate.flat import flat_metrics
 from pipeline_lib.evaluate.judge import Judge
@@ -91,13 +92,15 @@ def run(stage: Stage[Settings]) -> None:
         Predictions([pd.read_parquet(f"predictions/{name}/{seed}.parquet") for seed in params.seeds])
         for name in ("heads", "adapt")
     )
+    choices = [read_json(Path(f"predictions/adapt/{seed}.json")) for seed in params.seeds]
+    chosen_for = choices[0]["label"] or ""
     ids = {role.name: role.table["id"].to_numpy() for role in (source, target)}
     held_out = {name: judges[declared.domain_of(task)][name] for name, task in tasks.items()}
     held_out_ids = {name: ids[declared.domain_of(tasks[name])][judge.rows] for name, judge in held_out.items()}
     comparisons = [
         declared.self_taught(primary, of_primary, probed, draws, block.labels_per_class),
         *declared.multi_task(tasks, held_out, heads, held_out_ids),
-        *declared.transductive(tasks, judges["target"], adapted, ids["target"], params.adapt.use),
+        *declared.transductive(tasks, judges["target"], adapted, ids["target"], params.adapt.use, choices),
         declared.unsupervised(primary, of_clusters, found.clusters),
     ]
     compared = rows_of(comparisons)
@@ -111,6 +114,9 @@ def run(stage: Stage[Settings]) -> None:
         "shared": int(np.isin(target.table["key"][target.rows("test")], source.table["key"]).sum()),
         "tasks": [_task_row(task) for task in tasks.values()],
         "use": params.adapt.use,
+        "adaptation": adaptation(
+            choices, tasks.get(chosen_for), judges["target"].get(chosen_for), adapted, ids["target"]
+        ),
         "train": params.heads.train,
         "representations": described,
         "comparisons": compared,

@@ -33,6 +33,8 @@ class Adapter(nn.Module):
     needs_source: ClassVar[bool] = False
     needs_batch_norm: ClassVar[bool] = False
     trains: ClassVar[bool] = True
+    # Whether it ends with heads of all labels that go with the encoder.
+    fits_heads: ClassVar[bool] = False
 
     def __init__(self, model: MultiTask, label: str | None, source: Batches | None = None, num_images: int = 0) -> None:
         super().__init__()

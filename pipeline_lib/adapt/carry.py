@@ -27,13 +27,13 @@ def carry(
 
     ``adapter`` makes the learner, ``train`` fits it to columns of images; ``source`` are labelled images of the source
     as :class:`~pipeline_lib.adapt.adapter.Adapter` takes them. An adapter that changes the encoder for the sake of one
-    label, without the source, leaves the heads of the other labels behind: they are fitted anew.
+    label leaves the heads of the others behind, which are fitted anew unless it has done so itself.
     """
     learner = adapter(model, label, source, len(rows))
     history = pd.DataFrame({"epoch": [], "loss": []})
     if learner.trains:
         history = train(learner, {"images_BCHW": rows, "places_B": torch.arange(len(rows))})
     learner.finish(rows, device)
-    if learner.trains and not learner.needs_source:
-        refit_heads(model, source, device, but=label if learner.needs_label else None)
+    if not learner.fits_heads:
+        refit_heads(model, source, device, but=label)
     return history

@@ -25,6 +25,7 @@ class CORAL(Adapter):
     needs_label = False
     needs_source = True
     trains = False
+    fits_heads = True
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ self-taught. The constant answer is a baseline of all of them.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -75,17 +76,23 @@ def multi_task(
 
 
 def transductive(
-    tasks: Mapping[str, Task], judges: Mapping[str, Judge], predictions: Predictions, ids: np.ndarray, use: str
+    tasks: Mapping[str, Task],
+    judges: Mapping[str, Judge],
+    predictions: Predictions,
+    ids: np.ndarray,
+    use: str,
+    choices: Sequence[Mapping[str, Any]],
 ) -> Iterator[Comparison]:
     """Compare the adapter ``use`` with the model before it, on the target's test split, for every label of the source.
 
-    ``judges`` are those of all labels on the target; ``ids`` are the ids of all target images.
+    ``judges`` are those of all labels on the target; ``ids`` are the ids of all target images. ``choices`` say under
+    ``chosen`` what each training handed on: nothing is compared where that is the model before, in all of them.
     """
     learnt = [task for task in tasks.values() if task.learn_from in ("source", "both")]
     if not learnt:
         yield Comparison("transductive", use, "", reason="not_learnt_from_source")
         return
-    if (use, learnt[0].name) not in predictions.models:
+    if (use, learnt[0].name) not in predictions.models or all(one["chosen"] == SOURCE_ONLY for one in choices):
         reason = _not_adapted(learnt, use)
         for task in learnt:
             yield Comparison("transductive", use, KINDS[task.kind].main, task.name, reason=reason)
@@ -141,7 +148,7 @@ def domain_of(task: Task) -> str:
 
 def _not_adapted(learnt: Sequence[Task], use: str) -> str:
     """Return the code of why there are no answers of the adapter ``use``."""
-    if use == "none":
+    if use in ("none", "auto"):
         return "not_adapted"
     # Most adapters go by classes; some need a kind of encoder, and all of them two images.
     return "not_adapted" if any(KINDS[task.kind].has_classes for task in learnt) else "not_classes"

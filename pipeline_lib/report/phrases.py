@@ -1,5 +1,6 @@
 """What a sentence is made of: one comparison's method, its score beside a constant answer's, and its rivals."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipeline_lib.report.words import (
 )
 
 Row = Mapping[str, Any]
+AUTO = "auto"  # the adapter that each training chose without target labels
 DECLARED_CLUSTERING = ("umap", "kmeans")
 AS_CLASSES = 10  # a label without classes is given so many times the number of labels that each class is
 
@@ -185,7 +187,16 @@ def _joint(row: Row, evaluation: Mapping[str, Any]) -> str:
 
 
 def _adapted(row: Row, evaluation: Mapping[str, Any]) -> str:
-    return f"adapting to the unlabelled target with {clean(row['method'])}"
+    return f"adapting to the unlabelled target with {adapter(row['method'], evaluation)}"
+
+
+def adapter(method: str, evaluation: Mapping[str, Any]) -> str:
+    """Return the adapter that is handed on and, where it was chosen, that no label of the target did it."""
+    if method != AUTO:
+        return clean(method)
+    counts = Counter(choice["chosen"] for choice in evaluation["adaptation"]["choices"])
+    times = [named(name) if len(counts) == 1 else f"{named(name)} ({times})" for name, times in counts.items()]
+    return f"{joined(times)}, chosen without its labels"
 
 
 def grouping(row: Row) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline_lib.labels import KINDS
 from pipeline_lib.labels.kind import MIN_JUDGED
-from pipeline_lib.report.words import clean, count, quoted, some
+from pipeline_lib.report.words import clean, count, joined, quoted, some
 
 MOST_OF_A_CLAUSE = 400  # letters
 Row = Mapping[str, Any]
@@ -120,7 +120,18 @@ def _one_label(rows: Sequence[Row], evaluation: Mapping[str, Any]) -> str:
     )
 
 
+def kept_because(choices: Sequence[Mapping[str, Any]]) -> str:
+    """Return why models were left as they were trained, as a clause."""
+    return joined(list(dict.fromkeys(KEPT[choice["reason"]] for choice in choices)))
+
+
 def _not_adapted(rows: Sequence[Row], evaluation: Mapping[str, Any]) -> str:
+    choices = evaluation["adaptation"]["choices"]
+    if evaluation["use"] == "auto" and choices:
+        return (
+            f"was left out, because {kept_because(choices)}: so the model is handed on as it was trained (name an "
+            "adapter to use in its place, to have it all the same)"
+        )
     if evaluation["use"] == "none":
         why = "no adapter is handed on"
     else:
@@ -149,6 +160,15 @@ def _not_classes(rows: Sequence[Row], evaluation: Mapping[str, Any]) -> str:
         "class: a primary label of classes would make it apply"
     )
 
+
+# Why a choice without target labels left the model as it was trained.
+KEPT: Mapping[str, str] = {
+    "no_candidate": "there is no adapter to choose that applies to it",
+    "no_shift": "source and target cannot be told apart, so that there is nothing to adapt to",
+    "other_prior": "source and target seem to differ in how frequent the classes are, and in nothing else",
+    "not_preferred": "most of what judges without labels prefers no adapter to it",
+    "preferred": "most of what judges without labels prefers an adapter",
+}
 
 # In a few words, and as a clause that also says what would make it apply.
 REASONS: Mapping[str, tuple[str, Callable[[Sequence[Row], Mapping[str, Any]], str]]] = {

@@ -6,11 +6,13 @@ from typing import Any
 from pipeline_lib.labels import KINDS
 from pipeline_lib.report.charts import Series, line_chart, linear_axis, log_axis
 from pipeline_lib.report.phrases import AS_CLASSES
+from pipeline_lib.report.reasons import KEPT
 from pipeline_lib.report.sentences import kind_sentences
 from pipeline_lib.report.tables import by_model, distinct, marked, projection_quality
-from pipeline_lib.report.words import capital, clean, is_number, metric
+from pipeline_lib.report.words import capital, clean, difference, is_number, metric, named, score
 
 Record = Mapping[str, Any]
+SOURCE_ONLY = "source_only"
 
 
 def results(evaluation: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,8 +30,48 @@ def results(evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "shift": evaluation["shift"],
         "representations": evaluation["representations"],
         "told": {kind: capital(sentence) for kind, sentence in kind_sentences(evaluation).items()},
+        "adaptation": _adaptation(evaluation),
         "use": evaluation["use"],
         "train": evaluation["train"],
+    }
+
+
+def _adaptation(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return how the adapter was chosen, training by training, or None where none was."""
+    found = evaluation["adaptation"]
+    choices = [one for one in found["choices"] if one["ranks"]]
+    if not choices:
+        return None
+    sign = -1 if found["metric"] and not found["higher_is_better"] else 1
+    scorers = distinct([{"name": name} for one in choices[0]["scores"].values() for name in one], "name")
+    regrets = [one["regret"] for one in choices if one["regret"] is not None]
+    return {
+        "label": found["label"],
+        "metric": metric(found["metric"]).words if found["metric"] else None,
+        "rows": [
+            {
+                **row,
+                "shown": named(row["model"]) if row["model"] == SOURCE_ONLY else row["model"],
+                "score": score(row["value"], found["metric"] or ""),
+                "change": difference(sign * row["difference"], found["metric"])
+                if row["difference"] is not None
+                else "",
+                "worst": difference(row["worst_class"], "accuracy") if row["worst_class"] is not None else "",
+            }
+            for row in found["candidates"]
+        ],
+        "scorers": scorers,
+        "choices": [
+            {
+                **one,
+                "why": capital(KEPT[one["reason"]]),
+                "shown": named(one["chosen"]),
+                "oracle_shown": named(one["oracle"] or ""),
+            }
+            for one in choices
+        ],
+        "regret": difference(sum(regrets) / len(regrets), found["metric"]).lstrip("+") if regrets else None,
+        "seeds": evaluation["seeds"],
     }
 
 

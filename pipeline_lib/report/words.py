@@ -43,6 +43,7 @@ NAMES = {
     "single_task": "a model of its own",
     "multi_task": "one model for all labels",
     "source_only": "the model as trained on the source",
+    "auto": "the model that was chosen without target labels",
     "constant": "a constant answer",
 }
 CLUSTERERS = {"kmeans": "k-means", "hdbscan": "HDBSCAN"}

@@ -4,12 +4,13 @@ import math
 
 import numpy as np
 from scipy import linalg
+from scipy.stats import mannwhitneyu
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
@@ -73,16 +74,46 @@ def domain_probabilities(
     fold_of_N = folds_of(is_target, keys_N, seed, max(folds, 1))
     if folds > 1 and in_every_training(is_target, fold_of_N).all():
         smallest_fit = len(features) - int(np.bincount(fold_of_N).max()) - 1
-        model = make_pipeline(
-            PCA(max(1, min(50, features.shape[1], smallest_fit)), svd_solver="randomized", random_state=0),
-            StandardScaler(),
-            LogisticRegression(class_weight="balanced", max_iter=1000),
-        )
+        model = _classifier(min(features.shape[1], smallest_fit))
         # Images that are all equal leave components without variance, which divide by it.
         with np.errstate(invalid="ignore"):
             split = PredefinedSplit(fold_of_N)
             probability = cross_val_predict(model, features, is_target, cv=split, method="predict_proba")[:, 1]
     return probability[: len(source_ND)], probability[len(source_ND) :]
+
+
+@threadpool_limits.wrap(limits=1)
+def domain_test(source_ND: np.ndarray, target_ND: np.ndarray, seed: int, keys: Keys | None = None) -> float:
+    """Return the p-value of the hypothesis that both sets are drawn alike (Lopez-Paz & Oquab 2017, classifier tests).
+
+    The classifier of :func:`domain_probabilities` learns from half of the images of each set (or of their keys), and
+    the ranks that it gives to the other half are compared (Mann-Whitney, one-sided): with images that it learnt from,
+    or with folds, whose classifiers share images, the level would not hold. NaN where a half of a set has not two.
+    """
+    parts = []
+    for number, x_ND in enumerate((source_ND, target_ND)):
+        keys_N = np.arange(len(x_ND)) if keys is None else keys[number].astype(str)
+        names = np.unique(keys_N)
+        rng = np.random.default_rng(derive_seed(seed, "domain test", number))
+        first_N = np.isin(keys_N, rng.permutation(names)[: len(names) // 2])
+        parts.append((x_ND[first_N].astype(np.float64), x_ND[~first_N].astype(np.float64)))
+    if min(len(half) for pair in parts for half in pair) < 2:
+        return math.nan
+    (source, source_rest), (target, target_rest) = parts
+    learnt = np.concatenate([source, target])
+    model = _classifier(min(learnt.shape[1], len(learnt) - 1))
+    with np.errstate(invalid="ignore"):
+        model.fit(learnt, np.repeat([0, 1], [len(source), len(target)]))
+        given = [model.decision_function(rest) for rest in (target_rest, source_rest)]
+    return float(mannwhitneyu(*given, alternative="greater").pvalue)
+
+
+def _classifier(most: int) -> Pipeline:
+    return make_pipeline(
+        PCA(max(1, min(50, most)), svd_solver="randomized", random_state=0),
+        StandardScaler(),
+        LogisticRegression(class_weight="balanced", max_iter=1000),
+    )
 
 
 def mmd(source_ND: np.ndarray, target_ND: np.ndarray, permutations: int, seed: int) -> dict[str, float]:

@@ -102,7 +102,7 @@ def test_a_label_that_cannot_be_scored_does_not_keep_the_other_from_it() -> None
 
 
 def transductive(
-    tasks: dict[str, Task], truths: dict[str, np.ndarray], use: str, models: list[str]
+    tasks: dict[str, Task], truths: dict[str, np.ndarray], use: str, models: list[str], chosen: str = ""
 ) -> list[Comparison]:
     judges = {name: judge_of(values, tasks[name].kind, learn_from="nothing") for name, values in truths.items()}
     answers = {
@@ -110,7 +110,8 @@ def transductive(
         for n, model in enumerate(models)
         for name in tasks
     }
-    return list(declared.transductive(tasks, judges, predictions_of(answers, list(IDS)), IDS, use))
+    choices = [{"chosen": chosen or use}]
+    return list(declared.transductive(tasks, judges, predictions_of(answers, list(IDS)), IDS, use, choices))
 
 
 def test_the_adapter_that_is_handed_on_is_compared_with_the_model_before_it() -> None:
@@ -126,6 +127,14 @@ def test_the_adapter_that_is_handed_on_is_compared_with_the_model_before_it() ->
         ("size", "mcc", ["source_only", "constant"]),
     ]
     assert all(one.gains()["source_only"].value > 0 for one in found)
+
+
+def test_a_choice_is_compared_unless_it_is_the_model_before() -> None:
+    given = ({"kind": task(TRUTH, name="kind")}, {"kind": TRUTH}, "auto", ["auto", "source_only"])
+    (found,) = transductive(*given, chosen="mcc")
+    assert found.method == "auto" and list(found.baselines) == ["source_only", "constant"]
+    (found,) = transductive(*given, chosen="source_only")
+    assert (found.reason, found.score) == ("not_adapted", None)
 
 
 def test_a_class_that_the_source_does_not_have_is_counted() -> None:

@@ -131,6 +131,7 @@ def make_evaluation(
         "same_files": 0,
         "tasks": tasks,
         "use": "shot_im",
+        "adaptation": {"label": primary, "metric": None, "candidates": [], "choices": []},
         "train": "finetuned",
         "representations": [{"name": name, "dim": 8, "what": f"what {name} is"} for name in REPRESENTATIONS],
         "comparisons": comparisons,

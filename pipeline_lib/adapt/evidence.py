@@ -1,0 +1,71 @@
+"""What a candidate model says of the target's images, from which it is judged without a label of theirs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline_lib.data.rows import Rows
+from pipeline_lib.encoders.inference import evaluating, stream
+from pipeline_lib.heads.model import MultiTask
+from pipeline_lib.labels import KINDS
+
+MOST_IMAGES = 2000  # of the target, drawn at random where there are more
+BATCH_SIZE = 256
+# The share of the first image in a mixture of two, as its authors have it.
+MIXED = 0.55
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Of N images of the target: their features, and the probabilities of the C classes of one label.
+
+    Attributes: ``probabilities`` ``[N, C]`` and ``features`` ``[N, D]``, float32; ``mixed`` ``[N, C]``, the
+    probabilities of mixtures, each of an image (55%) and its partner (45%), whose number among the N is in
+    ``partners``, int64 ``[N]``.
+    """
+
+    probabilities: np.ndarray
+    features: np.ndarray
+    mixed: np.ndarray
+    partners: np.ndarray
+
+
+def gather(model: MultiTask, label: str, rows: Rows, device: torch.device, seed: int) -> Evidence:
+    """Return what ``model`` says of the target's ``rows``: the same images and partners for every model.
+
+    At most MOST_IMAGES of them are looked at.
+    """
+    chosen = sampled(len(rows), seed)
+    partners_N = np.random.default_rng(seed).permutation(len(chosen))
+    features_ND, probabilities_NC = answers(model, label, Rows(rows.images, rows.rows[chosen]), device)
+    mixed = []
+    with torch.no_grad(), evaluating(model.to(device)):
+        for part in np.array_split(np.arange(len(chosen)), -(-len(chosen) // BATCH_SIZE)):
+            first, second = (rows.read(torch.from_numpy(chosen[one])).to(device) for one in (part, partners_N[part]))
+            x_BCHW = MIXED * model.encoder.normalise(first) + (1 - MIXED) * model.encoder.normalise(second)
+            mixed.append(_probabilities(model, label, model.encoder(x_BCHW)).cpu())
+    return Evidence(probabilities_NC, features_ND, torch.cat(mixed).numpy(), partners_N)
+
+
+def sampled(num: int, seed: int) -> np.ndarray:
+    """Return the numbers of at most MOST_IMAGES of ``num`` images, drawn at random, in their order."""
+    return np.sort(np.random.default_rng(seed).permutation(num)[:MOST_IMAGES])
+
+
+def answers(model: MultiTask, label: str, rows: Rows, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+    """Return the features and the probabilities of the label's classes of images, ``[N, D]`` and ``[N, C]``."""
+
+    def keep(features_BD: Tensor) -> dict[str, Tensor]:
+        return {"features": features_BD, "probabilities": _probabilities(model, label, features_BD)}
+
+    found = stream(model.encoder, model.encoder, rows, device, BATCH_SIZE, keep, None)
+    features, probabilities = (torch.cat([part[key] for part in found]).cpu().numpy() for key in found[0])
+    return features, probabilities
+
+
+def _probabilities(model: MultiTask, label: str, features_BD: Tensor) -> Tensor:
+    return (
+        KINDS[model.specs[label]["kind"]].probabilities(model.head(label).to(features_BD.device)(features_BD)).float()
+    )

@@ -1,0 +1,24 @@
+"""Scorers: they judge an adapted model without labels of the target. A new one is a file and a line here.
+
+Each takes the :class:`~pipeline_lib.adapt.evidence.Evidence` of a candidate and returns a number, of which more is
+better, or NaN where it cannot tell.
+"""
+
+from collections.abc import Callable, Mapping
+
+from pipeline_lib.adapt.evidence import Evidence
+from pipeline_lib.adapt.scorers.class_ami import class_ami
+from pipeline_lib.adapt.scorers.entropy import entropy
+from pipeline_lib.adapt.scorers.infomax import infomax
+from pipeline_lib.adapt.scorers.mixval import mixval
+from pipeline_lib.adapt.scorers.snd import snd
+
+SCORERS: Mapping[str, Callable[[Evidence], float]] = {
+    "class_ami": class_ami,
+    "entropy": entropy,
+    "infomax": infomax,
+    "mixval": mixval,
+    "snd": snd,
+}
+
+__all__ = ["SCORERS"]

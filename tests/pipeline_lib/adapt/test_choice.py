@@ -1,0 +1,172 @@
+"""Choosing among adapted models without labels of the target, and seeing that there is nothing to gain."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import cdist
+
+from pipeline_lib.adapt.choice import choose
+from pipeline_lib.adapt.evidence import Evidence, gather
+from pipeline_lib.adapt.scorers import SCORERS
+from pipeline_lib.adapt.shift import find_shift
+from pipeline_lib.stats.label_shift import black_box_prior, target_prior
+from tests.pipeline_lib.adapt.sets import make_model, squares
+from tests.pipeline_lib.training.sets import stored
+
+NUM, CLASSES = 300, 4
+
+
+def evidence(certainty: float, spread: float, seed: int = 0) -> Evidence:
+    """Images of four classes: predictions that are right, the surer the greater ``certainty``, and their clusters."""
+    rng = np.random.default_rng(seed)
+    classes = rng.integers(0, CLASSES, NUM)
+    features = np.eye(CLASSES)[classes] + spread * rng.normal(size=(NUM, CLASSES))
+    partners = rng.permutation(NUM)
+    mixed = 0.55 * features + 0.45 * features[partners]
+    return Evidence(_softmax(certainty * features), features, _softmax(certainty * mixed), partners)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def moved(found: Evidence, images: np.ndarray, classes: np.ndarray) -> Evidence:
+    """The same with images and classes in another order."""
+    partners = np.argsort(images)[found.partners[images]]
+    return Evidence(
+        found.probabilities[images][:, classes], found.features[images], found.mixed[images][:, classes], partners
+    )
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_clear_classes_score_better_than_vague_ones(name: str) -> None:
+    assert SCORERS[name](evidence(8, 0.1)) > SCORERS[name](evidence(1, 2.0)) + 0.1
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_the_order_of_images_and_of_classes_does_not_matter(name: str) -> None:
+    rng, found = np.random.default_rng(1), evidence(4, 0.3)
+    other = moved(found, rng.permutation(NUM), rng.permutation(CLASSES))
+    # k-means starts at other images then.
+    assert SCORERS[name](other) == pytest.approx(SCORERS[name](found), abs=0.01 if name == "class_ami" else 1e-6)
+
+
+@pytest.mark.parametrize("name", ["class_ami", "infomax", "mixval"])
+def test_one_class_for_all_scores_worse_than_clear_classes(name: str) -> None:
+    clear = evidence(8, 0.1)
+    one = np.tile(np.eye(CLASSES)[0], (NUM, 1))
+    assert SCORERS[name](Evidence(one, clear.features, one, clear.partners)) < SCORERS[name](clear) - 0.3
+
+
+def test_scores_are_their_formulas() -> None:
+    found = evidence(3, 0.5)
+    p = found.probabilities
+    unsure = -(p * np.log(p)).sum(axis=1).mean()
+    assert SCORERS["entropy"](found) == pytest.approx(-unsure)
+    mean = p.mean(axis=0)
+    assert SCORERS["infomax"](found) == pytest.approx(-(mean * np.log(mean)).sum() - unsure)
+    similarity = np.exp((1 - cdist(p, p, "cosine")) / 0.05)
+    rows = []
+    for number, row in enumerate(similarity):
+        share = np.delete(row, number) / np.delete(row, number).sum()
+        rows.append(-(share * np.log(share.clip(1e-300))).sum())
+    assert SCORERS["snd"](found) == pytest.approx(np.mean(rows), rel=1e-4)
+    given = p.argmax(axis=1)
+    pairs: dict[bool, list[bool]] = {True: [], False: []}
+    for image, partner in enumerate(found.partners):
+        pairs[given[image] == given[partner]].append(found.mixed[image].argmax() == given[image])
+    assert SCORERS["mixval"](found) == pytest.approx((np.mean(pairs[True]) + np.mean(pairs[False])) / 2)
+
+
+def test_every_model_is_asked_about_the_same_images(tmp_path: object) -> None:
+    images, _ = squares(40, seed=0)
+    rows = stored(tmp_path, images)
+    first, again, other = (gather(make_model(seed=n), "shape", rows, torch.device("cpu"), 3) for n in (0, 0, 1))
+    np.testing.assert_array_equal(first.partners, other.partners)
+    np.testing.assert_array_equal(first.mixed, again.mixed)
+    assert first.probabilities.shape == first.mixed.shape == (40, 3)
+    np.testing.assert_allclose(first.probabilities.sum(axis=1), 1, atol=1e-5)
+    assert not np.array_equal(first.probabilities, other.probabilities)
+
+
+@pytest.mark.parametrize(
+    ("scores", "chosen"),
+    [
+        ({"source_only": (1, 1, 1), "a": (2, 2, 0), "b": (3, 0, 0)}, "a"),
+        ({"source_only": (1, 1, 1), "a": (2, 0, 0), "b": (0, 3, 0)}, "source_only"),
+        ({"source_only": (1, 1, 1), "a": (2, 2, 2), "b": (3, 3, 3)}, "b"),
+        ({"source_only": (1, 1, 1), "a": (1, 1, 1)}, "source_only"),
+        ({"source_only": (1, 1, 1), "a": (2, 2, 2), "b": (2, 2, 2)}, "a"),
+        ({"source_only": (1, 1, 1), "a": (math.nan, math.nan, 9)}, "source_only"),
+        ({"source_only": (math.nan,) * 3, "a": (math.nan,) * 3}, "source_only"),
+        ({"source_only": (1, 1)}, "source_only"),
+    ],
+)
+def test_the_best_mean_rank_of_those_that_most_scorers_prefer(
+    scores: dict[str, tuple[float, ...]], chosen: str
+) -> None:
+    named = {name: dict(zip("xyz", values, strict=False)) for name, values in scores.items()}
+    found = choose(named)
+    assert found.name == chosen
+    assert found.reason == ("not_preferred" if chosen == "source_only" else "preferred")
+    assert set(found.ranks) == set(scores)
+
+
+def domain(
+    rng: np.random.Generator, num: int, prior: np.ndarray, move: float = 0.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features of Gaussian classes, their exact probabilities under equal priors, and the classes."""
+    classes = rng.choice(CLASSES, num, p=prior)
+    features = 2.5 * np.eye(CLASSES, 10)[classes] + rng.normal(size=(num, 10))
+    return features + move, _softmax(2.5 * features[:, :CLASSES]), classes
+
+
+EVEN, SKEWED = np.full(CLASSES, 0.25), np.array([10, 10, 1, 1]) / 22
+
+
+def test_two_halves_of_one_set_show_a_shift_as_seldom_as_the_level_says() -> None:
+    found = []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        (first, p, _), (second, q, _) = domain(rng, 200, EVEN), domain(rng, 200, EVEN)
+        found.append(find_shift(first, p, second, q, EVEN, seed).found)
+    # Each of 100 at a level of 5%: more than 12 have a probability of less than 0.1%.
+    assert sum(one != "none" for one in found) <= 12
+
+
+@pytest.mark.parametrize(("prior", "move", "expected"), [(SKEWED, 0.0, "prior"), (EVEN, 0.6, "shift")])
+def test_other_priors_are_told_from_other_images(prior: np.ndarray, move: float, expected: str) -> None:
+    found = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        (first, p, _), (second, q, _) = domain(rng, 600, EVEN), domain(rng, 600, prior, move)
+        found.append(find_shift(first, p, second, q, EVEN, seed).found)
+    assert found.count(expected) >= 16
+
+
+def test_images_of_a_few_say_nothing() -> None:
+    rng = np.random.default_rng(0)
+    (first, p, _), (second, q, _) = domain(rng, 20, EVEN), domain(rng, 20, EVEN)
+    assert find_shift(first, p, second, q, EVEN, 0).found == "shift"
+
+
+@pytest.mark.parametrize("estimate", ["likelihood", "black box"])
+def test_a_prior_is_found_again(estimate: str) -> None:
+    rng = np.random.default_rng(0)
+    (_, p, classes), (_, q, _) = domain(rng, 5000, EVEN), domain(rng, 5000, SKEWED)
+    ways: dict[str, Callable[[], np.ndarray]] = {
+        "likelihood": lambda: target_prior(q, EVEN),
+        "black box": lambda: black_box_prior(p, classes, q)[0],
+    }
+    np.testing.assert_allclose(ways[estimate](), SKEWED, atol=0.03)
+
+
+def test_a_model_that_cannot_tell_classes_apart_is_ill_conditioned() -> None:
+    rng = np.random.default_rng(0)
+    _, p, classes = domain(rng, 2000, EVEN)
+    guesses = _softmax(0.1 * rng.normal(size=p.shape))
+    assert black_box_prior(guesses, classes, p)[1] > 5 * black_box_prior(p, classes, p)[1]
