@@ -66,6 +66,18 @@ def test_the_same_seed_gives_the_same_answers_and_another_one_others():
     assert any((first[name] != other[name]).any() for name in first)
 
 
+def test_each_adapter_starts_from_the_source_model_and_trains_on_from_there():
+    source, darker = bars(60, 0), bars(60, 1).images // 3
+    several, alone = (
+        carry_over(source, darker, 0, Setting(ADABN.heads, Adapt(methods=methods, use="none", epochs=4))).answers
+        for methods in (["adabn", "shot_im"], ["shot_im"])
+    )
+    assert (several["source_only"] == alone["source_only"]).all()
+    assert (several["shot_im"] == alone["shot_im"]).all()
+    assert (several["adabn"] != several["source_only"]).any()
+    assert (several["shot_im"] != several["adabn"]).any(), "statistics of the target alone are what adabn has too"
+
+
 def test_images_that_score_may_be_others_than_those_adapted_to():
     target = bars(60, 1).images
     own, turned = (carry_over(bars(60, 0), target, 0, ADABN, scored) for scored in (None, target[40:19:-1]))
