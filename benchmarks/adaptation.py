@@ -1,0 +1,272 @@
+"""What the benchmarks of adaptation share: every adapter on a source with labels and a target without, and its scores.
+
+The parts are the pipeline's, with the defaults of its blocks ``heads`` and ``adapt``. What trains and what chooses is
+given the target's images alone; its labels come in afterwards, to score.
+"""
+
+import argparse
+import copy
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.layout import read_parquet
+from benchmarks.machine import machine
+from pipeline_lib.adapt import ADAPTERS
+from pipeline_lib.adapt.choice import choose
+from pipeline_lib.adapt.evidence import gather
+from pipeline_lib.adapt.scorers import SCORERS
+from pipeline_lib.core.compute import seed_everything
+from pipeline_lib.core.errors import UserError
+from pipeline_lib.core.files import write_json, write_npy
+from pipeline_lib.core.seeds import derive_seed
+from pipeline_lib.data.images import decode, frame
+from pipeline_lib.data.rows import Images, Rows
+from pipeline_lib.encoders.encoder import from_config
+from pipeline_lib.encoders.inference import stream
+from pipeline_lib.heads.learner import HeadsLearner, label_columns
+from pipeline_lib.heads.model import MultiTask
+from pipeline_lib.labels import KINDS
+from pipeline_lib.training import Batches, Hardware, fit
+from pipeline_lib.views import View, augment
+from tasks.blocks.adapt import Adapt
+from tasks.blocks.heads import Heads
+
+LABEL = "class"
+KIND = KINDS["multiclass"]
+SOURCE_ONLY, AUTO, ORACLE = "source_only", "auto", "oracle"
+METRICS = ("accuracy", "balanced_accuracy")
+BATCH_SIZE = 512  # of predictions
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images, uint8 ``[N, C, H, W]``, and the number of the class of each, int64 ``[N]``."""
+
+    images: np.ndarray
+    classes: np.ndarray
+
+    def take(self, rows: np.ndarray) -> "Labelled":
+        """Return the given rows (int64 or bool)."""
+        return Labelled(self.images[rows], self.classes[rows])
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How the source's model and the adapters train: as the pipeline does where nothing else is said."""
+
+    heads: Heads = field(default_factory=Heads)
+    adapt: Adapt = field(default_factory=lambda: Adapt(methods=list(ADAPTERS), use="none"))
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What each candidate answers (the class of each image that scores, object ``[K]``) and how long it trained.
+
+    The candidates are the source's model as it is and after each adapter; ``chosen`` is the one to hand on, and the
+    seconds of ``auto`` are those that choosing it took.
+    """
+
+    answers: Mapping[str, np.ndarray]
+    seconds: Mapping[str, float]
+    chosen: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """The METRICS and ``seconds`` of every method on a target, and which one was chosen without its labels."""
+
+    scores: Mapping[str, Mapping[str, float]]
+    chosen: str
+
+
+def carry_over(
+    source: Labelled, target_NCHW: np.ndarray, seed: int, setting: Setting, scored_KCHW: np.ndarray | None = None
+) -> Outcome:
+    """Train on the source, adapt to the target by every method, choose, and answer for the images that score.
+
+    These are those of the target where no others are given.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        rows = _rows(folder / "target.npy", target_NCHW)
+        scored = rows if scored_KCHW is None else _rows(folder / "scored.npy", scored_KCHW)
+        images = _rows(folder / "source.npy", source.images)
+        values = {LABEL: source.classes.astype(str).astype(object)}
+        specs = {LABEL: KIND.describe(values[LABEL])}
+        labels = label_columns(specs, values)
+        columns: dict[str, Tensor | Rows] = {"images_BCHW": images, **labels}
+
+        began = time.monotonic()
+        models = {SOURCE_ONLY: _source_model(source, specs, columns, seed, setting, folder)}
+        seconds = {SOURCE_ONLY: time.monotonic() - began}
+        batches = Batches(columns, setting.adapt.batch_size, derive_seed(seed, "adapt source"))
+        batches.place(setting.device)
+        for name in setting.adapt.methods:
+            began = time.monotonic()
+            models[name] = _adapted(name, models[SOURCE_ONLY], batches, rows, seed, setting, folder)
+            seconds[name] = time.monotonic() - began
+        began = time.monotonic()
+        chosen = choice(models, rows, images, labels["label_0"].numpy(), setting.device, seed)
+        seconds[AUTO] = time.monotonic() - began
+        answers = {name: _answers(model, scored, setting.device) for name, model in models.items()}
+    return Outcome(answers, seconds, chosen)
+
+
+def choice(
+    models: Mapping[str, MultiTask],
+    rows: Rows,
+    source: Rows,
+    source_classes_M: np.ndarray,
+    device: torch.device,
+    seed: int,
+) -> str:
+    """Return the name of the model to hand on, by what the models say of the target's images and by no label of it."""
+    scores = {}
+    for name, model in models.items():
+        evidence = gather(model, LABEL, rows, source, source_classes_M, device, seed)
+        scores[name] = {scorer: score(evidence) for scorer, score in SCORERS.items()}
+    return choose(scores, start=SOURCE_ONLY).name
+
+
+def judge(outcome: Outcome, classes_K: np.ndarray, metric: str) -> Run:
+    """Score every candidate, the chosen one (``auto``) and the best one by ``metric`` (``oracle``).
+
+    The last is picked by the target's labels, which nobody has; its seconds are those of everything.
+    """
+    truth = classes_K.astype(str).astype(object)
+    scores: dict[str, dict[str, float]] = {}
+    for name, answers in outcome.answers.items():
+        found = KIND.scores(answers, truth)
+        scores[name] = {key: np.nan if (value := found[key]) is None else value for key in METRICS}
+    best = max(scores, key=lambda name: scores[name][metric])
+    scores[AUTO], scores[ORACLE] = scores[outcome.chosen], scores[best]
+    seconds = {**outcome.seconds, ORACLE: sum(outcome.seconds.values())}
+    return Run({name: {**found, "seconds": seconds[name]} for name, found in scores.items()}, outcome.chosen)
+
+
+def means(runs: Sequence[Run], metric: str) -> dict[str, float]:
+    """Return the mean of ``metric`` over the runs, by method."""
+    return {name: round(statistics.mean(run.scores[name][metric] for run in runs), 4) for name in runs[0].scores}
+
+
+def spread(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return for each method and number the value of every run and how they are spread, and what was chosen."""
+    methods = {
+        name: {key: _spread([run.scores[name][key] for run in runs]) for key in found}
+        for name, found in runs[0].scores.items()
+    }
+    return {"methods": methods, "chosen": [run.chosen for run in runs]}
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    row = {"mean": statistics.mean(values), "std": deviation, "min": min(values), "max": max(values)}
+    return {**{name: round(value, 4) for name, value in row.items()}, "each": [round(value, 4) for value in values]}
+
+
+def parser(description: str | None, result: Path) -> argparse.ArgumentParser:
+    """Return the command line that these benchmarks have in common."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--data", type=Path, required=True, help="the folder of larger test data")
+    made.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0")
+    made.add_argument("--device", default="auto")
+    made.add_argument("--save", action="store_true", help=f"write benchmarks/results/{result.name}")
+    return made
+
+
+def save(result: Path, **found: Any) -> None:
+    """Write what was found to a file of benchmarks/results, with what it ran on."""
+    write_json(result, {"machine": machine(), **found})
+
+
+def read_images(path: Path, size: int, channels: int, background: int) -> tuple[np.ndarray, Any]:
+    """Return the images of a file in the Hugging Face layout, uint8 ``[N, C, size, size]``, and its other columns.
+
+    The pictures fill the frame, as with the pipeline's default. Raises UserError where there is no such file.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is missing: name with --data a folder that has it")
+    content, table = read_parquet(path)
+    images = [frame(decode(one), size, channels, size, background, invert=False) for one in content]
+    return np.stack(images).transpose(0, 3, 1, 2), table
+
+
+def _rows(path: Path, images_NCHW: np.ndarray) -> Rows:
+    write_npy(path, images_NCHW.transpose(0, 2, 3, 1))
+    return Rows(Images(path), np.arange(len(images_NCHW)))
+
+
+def _source_model(
+    source: Labelled, specs: Mapping[str, Any], columns: Mapping[str, Any], seed: int, setting: Setting, folder: Path
+) -> MultiTask:
+    """Return a model trained from scratch on the source's labels, as the stage ``heads`` hands it on by default."""
+    pixels = source.images / 255.0
+    recipe = {
+        "encoder": "small_cnn",
+        "channels": pixels.shape[1],
+        "size": pixels.shape[2],
+        "mean": pixels.mean(axis=(0, 2, 3)).tolist(),
+        "std": pixels.std(axis=(0, 2, 3)).tolist(),
+        "stem": None,
+    }
+    fitting = derive_seed(seed, "heads", "scratch")
+    encoder = from_config(recipe, derive_seed(seed, "pretrain"))
+    seed_everything(fitting)
+    model = MultiTask(encoder, specs)
+    views = augment(encoder, setting.heads.views.model_dump())(View())
+    _fit(HeadsLearner(model, views, frozen=False), columns, SOURCE_ONLY, fitting, setting.heads, setting, folder)
+    return model
+
+
+def _adapted(
+    name: str, model: MultiTask, source: Batches, rows: Rows, seed: int, setting: Setting, folder: Path
+) -> MultiTask:
+    """Return a copy of the model that the adapter ``name`` has carried over, as the stage ``adapt`` does."""
+    fitting = derive_seed(seed, "adapt", name)
+    seed_everything(fitting)
+    adapted = copy.deepcopy(model)
+    learner = ADAPTERS[name](adapted, LABEL, source, len(rows))
+    if learner.trains:
+        columns = {"images_BCHW": rows, "places_B": torch.arange(len(rows))}
+        _fit(learner, columns, name, fitting, setting.adapt, setting, folder)
+    learner.finish(rows, setting.device)
+    return adapted
+
+
+def _fit(
+    learner: nn.Module,
+    columns: Mapping[str, Any],
+    name: str,
+    seed: int,
+    block: Heads | Adapt,
+    setting: Setting,
+    folder: Path,
+) -> None:
+    fit(
+        learner,
+        Batches(columns, block.batch_size, seed),
+        name=name,
+        epochs=block.epochs,
+        lr=block.lr,
+        weight_decay=block.weight_decay,
+        hardware=Hardware(setting.device),
+        seed=seed,
+        checkpoints=folder / "checkpoints",
+    )
+
+
+def _answers(model: MultiTask, rows: Rows, device: torch.device) -> np.ndarray:
+    """Return the most probable class of each image, object ``[K]``, as text."""
+    spec = model.specs[LABEL]
+    parts = stream(model, model.encoder, rows, device, BATCH_SIZE, lambda said: KIND.decode(said[LABEL], spec), None)
+    return np.concatenate(parts)
