@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from benchmarks.layout import read_parquet
 from benchmarks.machine import machine
 from pipeline_lib.adapt import ADAPTERS
-from pipeline_lib.adapt.choice import choose
-from pipeline_lib.adapt.evidence import gather
-from pipeline_lib.adapt.scorers import SCORERS
+from pipeline_lib.adapt.carry import carry
+from pipeline_lib.adapt.choice import SOURCE_ONLY
+from pipeline_lib.adapt.decision import decide, prior_of
 from pipeline_lib.core.compute import seed_everything
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.files import write_json, write_npy
@@ -42,7 +43,7 @@ from tasks.blocks.heads import Heads
 
 LABEL = "class"
 KIND = KINDS["multiclass"]
-SOURCE_ONLY, AUTO, ORACLE = "source_only", "auto", "oracle"
+AUTO, ORACLE = "auto", "oracle"
 METRICS = ("accuracy", "balanced_accuracy")
 BATCH_SIZE = 512  # of predictions
 
@@ -72,13 +73,14 @@ class Setting:
 class Outcome:
     """What each candidate answers (the class of each image that scores, object ``[K]``) and how long it trained.
 
-    The candidates are the source's model as it is and after each adapter; ``chosen`` is the one to hand on, and the
-    seconds of ``auto`` are those that choosing it took.
+    The candidates are the source's model as it is and after each adapter; ``chosen`` is the one to hand on, ``reason``
+    the code of why, and the seconds of ``auto`` are those that choosing it took.
     """
 
     answers: Mapping[str, np.ndarray]
     seconds: Mapping[str, float]
     chosen: str
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,13 @@ def carry_over(
         folder = Path(temporary)
         rows = _rows(folder / "target.npy", target_NCHW)
         scored = rows if scored_KCHW is None else _rows(folder / "scored.npy", scored_KCHW)
-        images = _rows(folder / "source.npy", source.images)
+        # As in the pipeline, a fifth of the source is held out, which says whether there is a shift.
+        order = np.random.default_rng(derive_seed(seed, "held out")).permutation(len(source.classes))
+        held_out, source = source.take(order[: len(order) // 5]), source.take(order[len(order) // 5 :])
         values = {LABEL: source.classes.astype(str).astype(object)}
         specs = {LABEL: KIND.describe(values[LABEL])}
         labels = label_columns(specs, values)
-        columns: dict[str, Tensor | Rows] = {"images_BCHW": images, **labels}
+        columns: dict[str, Tensor | Rows] = {"images_BCHW": _rows(folder / "source.npy", source.images), **labels}
 
         began = time.monotonic()
         models = {SOURCE_ONLY: _source_model(source, specs, columns, seed, setting, folder)}
@@ -116,26 +120,12 @@ def carry_over(
             models[name] = _adapted(name, models[SOURCE_ONLY], batches, rows, seed, setting, folder)
             seconds[name] = time.monotonic() - began
         began = time.monotonic()
-        chosen = choice(models, rows, images, labels["label_0"].numpy(), setting.device, seed)
+        prior_C = prior_of(labels["label_0"].numpy(), len(specs[LABEL]["classes"]))
+        given = (_rows(folder / "held_out.npy", held_out.images), prior_C, setting.adapt.scorers, setting.device, seed)
+        found = decide(models, LABEL, rows, *given)
         seconds[AUTO] = time.monotonic() - began
         answers = {name: _answers(model, scored, setting.device) for name, model in models.items()}
-    return Outcome(answers, seconds, chosen)
-
-
-def choice(
-    models: Mapping[str, MultiTask],
-    rows: Rows,
-    source: Rows,
-    source_classes_M: np.ndarray,
-    device: torch.device,
-    seed: int,
-) -> str:
-    """Return the name of the model to hand on, by what the models say of the target's images and by no label of it."""
-    scores = {}
-    for name, model in models.items():
-        evidence = gather(model, LABEL, rows, source, source_classes_M, device, seed)
-        scores[name] = {scorer: score(evidence) for scorer, score in SCORERS.items()}
-    return choose(scores, start=SOURCE_ONLY).name
+    return Outcome(answers, seconds, found["chosen"], found["reason"])
 
 
 def judge(outcome: Outcome, classes_K: np.ndarray, metric: str) -> Run:
@@ -235,11 +225,11 @@ def _adapted(
     fitting = derive_seed(seed, "adapt", name)
     seed_everything(fitting)
     adapted = copy.deepcopy(model)
-    learner = ADAPTERS[name](adapted, LABEL, source, len(rows))
-    if learner.trains:
-        columns = {"images_BCHW": rows, "places_B": torch.arange(len(rows))}
-        _fit(learner, columns, name, fitting, setting.adapt, setting, folder)
-    learner.finish(rows, setting.device)
+
+    def fitted(learner: nn.Module, columns: Mapping[str, Any]) -> pd.DataFrame:
+        return _fit(learner, columns, name, fitting, setting.adapt, setting, folder)
+
+    carry(ADAPTERS[name], adapted, LABEL, source, rows, fitted, setting.device)
     return adapted
 
 
@@ -251,8 +241,8 @@ def _fit(
     block: Heads | Adapt,
     setting: Setting,
     folder: Path,
-) -> None:
-    fit(
+) -> pd.DataFrame:
+    return fit(
         learner,
         Batches(columns, block.batch_size, seed),
         name=name,

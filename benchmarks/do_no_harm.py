@@ -15,9 +15,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.adaptation import AUTO, SOURCE_ONLY, Labelled, Run, Setting, carry_over, judge, parser, save, spread
+from benchmarks.adaptation import AUTO, Labelled, Run, Setting, carry_over, judge, parser, save, spread
 from benchmarks.jda import read_digits
 from benchmarks.scratch import ROOT
+from pipeline_lib.adapt.choice import SOURCE_ONLY
 from pipeline_lib.core.compute import resolve_device
 from pipeline_lib.core.progress import say
 from pipeline_lib.core.seeds import derive_seed

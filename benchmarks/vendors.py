@@ -25,7 +25,6 @@ import pandas as pd
 from benchmarks.adaptation import (
     AUTO,
     ORACLE,
-    SOURCE_ONLY,
     Labelled,
     Run,
     Setting,
@@ -37,6 +36,7 @@ from benchmarks.adaptation import (
     spread,
 )
 from benchmarks.scratch import ROOT
+from pipeline_lib.adapt.choice import SOURCE_ONLY
 from pipeline_lib.core.compute import resolve_device
 from pipeline_lib.core.progress import say
 from pipeline_lib.core.seeds import derive_seed

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,11 @@ from torch import Tensor
 
 from pipeline_lib.adapt import ADAPTERS, Adapter
 from pipeline_lib.adapt.carry import carry
-from pipeline_lib.adapt.choice import SOURCE_ONLY, choose
-from pipeline_lib.adapt.evidence import answers, gather, sampled
-from pipeline_lib.adapt.scorers import SCORERS
-from pipeline_lib.adapt.shift import find_shift
+from pipeline_lib.adapt.choice import SOURCE_ONLY
+from pipeline_lib.adapt.decision import decide, prior_of
 from pipeline_lib.core.compute import resolve_device, seed_everything
 from pipeline_lib.core.files import read_json, write_csv, write_json, write_parquet
-from pipeline_lib.core.progress import say, track
+from pipeline_lib.core.progress import say
 from pipeline_lib.core.registry import pick, with_options
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.roles import Role
@@ -30,7 +27,7 @@ from pipeline_lib.heads.learner import label_columns
 from pipeline_lib.heads.model import MultiTask, load_multi_task
 from pipeline_lib.heads.predictions import prediction_table
 from pipeline_lib.labels import KINDS
-from pipeline_lib.labels.kind import MISSING, labelled
+from pipeline_lib.labels.kind import labelled
 from pipeline_lib.training import Batches
 from tasks.blocks.adapt import AUTO, Adapt
 from tasks.blocks.labels import Primary
@@ -128,38 +125,20 @@ def _choice(
         return {**found, "chosen": block.use if block.use in adapted else SOURCE_ONLY, "reason": "declared"}
     if label is None or len(adapted) < 2:
         return {**found, "reason": "no_candidate"}
-    seed = derive_seed(training, "adapt choice")
-    rows = Rows(target.images, np.arange(len(target)))
-    for name in track(list(adapted), "adapt: judged without labels", len(adapted)):
-        evidence = gather(adapted[name], label, rows, device, seed)
-        found["scores"][name] = {scorer: SCORERS[scorer](evidence) for scorer in block.scorers}
-    chosen = choose(found["scores"])
-    domains: list[np.ndarray] = []
-    # What the model was trained on it knows too well to be compared with the target.
-    for role, numbers in ((source, source.rows("test")), (target, np.arange(len(target)))):
-        looked_at = numbers[sampled(len(numbers), seed)]
-        domains += answers(adapted[SOURCE_ONLY], label, Rows(role.images, looked_at), device)
-        domains.append(role.table["key"].to_numpy()[looked_at])
-    (source_MD, source_MC, source_keys, target_ND, target_NC, target_keys) = domains
-    prior_C = _prior(source, label, adapted[SOURCE_ONLY])
-    shift = find_shift(source_MD, source_MC, target_ND, target_NC, prior_C, seed, (source_keys, target_keys))
-    classes = adapted[SOURCE_ONLY].specs[label]["classes"]
-    found |= {
-        "ranks": dict(chosen.ranks),
-        "shift": {**asdict(shift), "prior": dict(zip(classes, shift.prior.tolist(), strict=True))},
-    }
-    if shift.found != "shift":
-        return {**found, "reason": {"none": "no_shift", "prior": "other_prior"}[shift.found]}
-    return {**found, "chosen": chosen.name, "reason": chosen.reason}
-
-
-def _prior(source: Role, label: str, model: MultiTask) -> np.ndarray:
-    """Return the share of each class among the source's training images, ``[C]``, none of them 0."""
-    values = source.label(label)[source.rows("train")]
-    encoded = KINDS[model.specs[label]["kind"]].encode(values, model.specs[label]).numpy()
-    counts_C = np.bincount(encoded[encoded != MISSING], minlength=len(model.specs[label]["classes"])) + 1.0
-    prior_C: np.ndarray = counts_C / counts_C.sum()
-    return prior_C
+    spec, held_out = adapted[SOURCE_ONLY].specs[label], source.rows("test")
+    encoded = KINDS[spec["kind"]].encode(source.label(label)[source.rows("train")], spec).numpy()
+    return decide(
+        adapted,
+        label,
+        Rows(target.images, np.arange(len(target))),
+        # What the model was trained on it knows too well to be compared with the target.
+        Rows(source.images, held_out),
+        prior_of(encoded, len(spec["classes"])),
+        block.scorers,
+        device,
+        derive_seed(training, "adapt choice"),
+        (source.table["key"].to_numpy()[held_out], target.table["key"].to_numpy()),
+    )
 
 
 def _label(primary: str | None, model: MultiTask, carried: Sequence[str]) -> str | None:

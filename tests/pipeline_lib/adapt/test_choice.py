@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from scipy.spatial.distance import cdist
 
 from pipeline_lib.adapt.choice import choose
+from pipeline_lib.adapt.decision import decide, prior_of
 from pipeline_lib.adapt.evidence import Evidence, gather
 from pipeline_lib.adapt.scorers import SCORERS
 from pipeline_lib.adapt.shift import find_shift
@@ -82,7 +84,7 @@ def test_scores_are_their_formulas() -> None:
     assert SCORERS["mixval"](found) == pytest.approx((np.mean(pairs[True]) + np.mean(pairs[False])) / 2)
 
 
-def test_every_model_is_asked_about_the_same_images(tmp_path: object) -> None:
+def test_every_model_is_asked_about_the_same_images(tmp_path: Path) -> None:
     images, _ = squares(40, seed=0)
     rows = stored(tmp_path, images)
     first, again, other = (gather(make_model(seed=n), "shape", rows, torch.device("cpu"), 3) for n in (0, 0, 1))
@@ -146,6 +148,25 @@ def test_other_priors_are_told_from_other_images(prior: np.ndarray, move: float,
         (first, p, _), (second, q, _) = domain(rng, 600, EVEN), domain(rng, 600, prior, move)
         found.append(find_shift(first, p, second, q, EVEN, seed).found)
     assert found.count(expected) >= 16
+
+
+@pytest.mark.parametrize(("shifted", "reason"), [(False, "no_shift"), (True, None)])
+def test_a_decision_leaves_the_model_where_there_is_no_shift(shifted: bool, reason: str | None, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    source, target = squares(150, seed=1)[0], squares(150, seed=2, shifted=shifted)[0]
+    models = {"source_only": make_model(seed=0), "other": make_model(seed=1)}
+    held_out, rows = stored(tmp_path / "source", source), stored(tmp_path, target)
+    scorers = ["infomax", "mixval"]
+    found = decide(models, "shape", rows, held_out, np.full(3, 1 / 3), scorers, torch.device("cpu"), 0)
+    assert set(found["scores"]) == set(models) == set(found["ranks"])
+    assert all(list(scores) == scorers for scores in found["scores"].values())
+    if reason:
+        assert (found["chosen"], found["reason"]) == ("source_only", reason)
+    assert (found["shift"]["found"] == "shift") is shifted
+
+
+def test_a_prior_counts_what_is_labelled() -> None:
+    np.testing.assert_allclose(prior_of(np.array([0, 0, 0, 2, -100]), 3), np.array([4, 1, 2]) / 7)
 
 
 def test_images_of_a_few_say_nothing() -> None:
