@@ -51,7 +51,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
         return {key.removeprefix(before).removesuffix(after): mean(key) for key in keys}
 
     return {
-        "target_accuracy_no_labels": mean("target.shot_im.digit.accuracy"),
+        "target_accuracy_no_labels": mean("target.auto.digit.accuracy"),
         "clustering_accuracy": by_representation("clustering.umap.kmeans.", ".accuracy"),
         "clustering_accuracy_features": by_representation("clustering.features.kmeans.", ".accuracy"),
         "probe_5_per_class": by_representation("probe.", ".5"),
