@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline_lib.labels import KINDS
 from pipeline_lib.report.charts import Series, line_chart, linear_axis, log_axis
+from pipeline_lib.report.headline import SOURCE_ONLY
 from pipeline_lib.report.phrases import AS_CLASSES
 from pipeline_lib.report.reasons import KEPT
 from pipeline_lib.report.sentences import kind_sentences
@@ -12,7 +13,6 @@ from pipeline_lib.report.tables import by_model, distinct, marked, projection_qu
 from pipeline_lib.report.words import capital, clean, difference, is_number, metric, named, score
 
 Record = Mapping[str, Any]
-SOURCE_ONLY = "source_only"
 
 
 def results(evaluation: Mapping[str, Any]) -> dict[str, Any]:
