@@ -33,8 +33,8 @@ def refit_heads(
     The encoder is used as it is, with the batch statistics of the target: with the source's own, whatever differs
     between the domains in mean and variance would be gone, which a label may be about (the thickness of strokes, where
     one set is drawn thicker). Only where it no longer recognises the source so, by the label ``but``, are the
-    statistics the source's own: see :func:`recognises`. ``align`` maps the features, ``[N, D]``, before heads are
-    fitted.
+    statistics the source's own: see :func:`recognises`. Given ``align``, which maps the source's features ``[N, D]`` to
+    ones like the target's, they always are.
 
     Labels of which the source has no value keep their heads. The images are the first 20,000 in a random order that is
     always the same. Leaves the model in evaluation mode.
@@ -48,12 +48,11 @@ def refit_heads(
     names = [name for name, column in encoded.items() if name != but and _known(column).any()]
     if names:
         say(f"adapt: the {'head' if len(names) == 1 else 'heads'} of {', '.join(names)} fitted anew on the source")
-        features_ND = source_features(model.encoder, source, rows, device)
-        if but is not None and _known(encoded[but]).any():
-            own_ND = source_features(_with_own_statistics(model.encoder, source, rows, device), source, rows, device)
-            if not recognises(model, but, features_ND, own_ND, encoded[but]):
-                features_ND = own_ND
-        refit(model, names, align(features_ND) if align else features_ND, [encoded[name] for name in names])
+        own_ND = source_features(_with_own_statistics(model.encoder, source, rows, device), source, rows, device)
+        features_ND = align(own_ND) if align else source_features(model.encoder, source, rows, device)
+        if but is not None and not recognises(model, but, features_ND, own_ND, encoded[but]):
+            features_ND = own_ND
+        refit(model, names, features_ND, [encoded[name] for name in names])
     model.eval()
 
 
@@ -65,6 +64,8 @@ def recognises(model: MultiTask, label: str, as_is_ND: Tensor, own_ND: Tensor, e
     constant answer has. The labels are those of the source that the model was trained on.
     """
     known_N = _known(encoded_N)
+    if not known_N.any():
+        return True
     truth_M = encoded_N[known_N].long()
     constant = truth_M.bincount().max() / len(truth_M)
     as_is, own = (
