@@ -38,18 +38,16 @@ def decide(
     ``prior_C`` is the share of each class in the source, none of them 0. A model is left as it is where there is no
     shift but in that share, however well adapters score: they could only do harm.
     """
-    scores = {}
-    for name in track(list(models), "adapt: judged without labels", len(models)):
-        evidence = gather(models[name], label, target, device, seed)
-        scores[name] = {scorer: SCORERS[scorer](evidence) for scorer in scorers}
-    choice = choose(scores)
-    looked_at = [sampled(len(rows), seed) for rows in (held_out, target)]
-    (source_MD, source_MC), (target_ND, target_NC) = (
-        answers(models[SOURCE_ONLY], label, Rows(rows.images, rows.rows[chosen]), device)
-        for rows, chosen in zip((held_out, target), looked_at, strict=True)
-    )
-    of_looked_at = (keys[0][looked_at[0]], keys[1][looked_at[1]]) if keys else None
-    shift = find_shift(source_MD, source_MC, target_ND, target_NC, prior_C, seed, of_looked_at)
+    evidence = {
+        name: gather(models[name], label, target, device, seed)
+        for name in track(list(models), "adapt: judged without labels", len(models))
+    }
+    scores = {name: {scorer: SCORERS[scorer](one) for scorer in scorers} for name, one in evidence.items()}
+    choice, before = choose(scores), evidence[SOURCE_ONLY]
+    of_source, of_target = (sampled(len(rows), seed) for rows in (held_out, target))
+    source_MD, source_MC = answers(models[SOURCE_ONLY], label, Rows(held_out.images, held_out.rows[of_source]), device)
+    of_looked_at = (keys[0][of_source], keys[1][of_target]) if keys else None
+    shift = find_shift(source_MD, source_MC, before.features, before.probabilities, prior_C, seed, of_looked_at)
     classes = models[SOURCE_ONLY].specs[label]["classes"]
     told = {**asdict(shift), "prior": dict(zip(classes, shift.prior.tolist(), strict=True))}
     found = {"label": label, "scores": scores, "ranks": dict(choice.ranks), "shift": told}

@@ -61,7 +61,12 @@ def answers(model: MultiTask, label: str, rows: Rows, device: torch.device) -> t
         return {"features": features_BD, "probabilities": _probabilities(model, label, features_BD)}
 
     found = stream(model.encoder, model.encoder, rows, device, BATCH_SIZE, keep, None)
-    features, probabilities = (torch.cat([part[key] for part in found]).cpu().numpy() for key in found[0])
+    # What no images would give stands first, so that there may be none.
+    nothing = {
+        "features": torch.empty(0, model.encoder.num_features),
+        "probabilities": torch.empty(0, len(model.specs[label]["classes"])),
+    }
+    features, probabilities = (torch.cat([part[key].cpu() for part in (nothing, *found)]).numpy() for key in nothing)
     return features, probabilities
 
 

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline_lib.adapt import ADAPTERS
+from pipeline_lib.adapt.scorers import SCORERS
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.files import read_json
 from pipeline_lib.heads.model import load_multi_task
@@ -29,6 +30,7 @@ from tests.tasks.project import (
 )
 
 MODEL, PREDICTIONS, CURVE = "models/adapted/0", "predictions/adapt/0.parquet", "plots/adapt/0.csv"
+CHOICE = Path("predictions/adapt/0.json")
 LABELS: dict[str, Any] = {"place": "multiclass", "light": "regression"}
 TRAINS = {name for name, adapter in ADAPTERS.items() if adapter.trains}
 
@@ -103,6 +105,21 @@ def test_no_label_of_the_target_matters(changes: Any) -> None:
     assert bytes_of("models/adapted", "predictions/adapt", "metrics/adapt", "plots/adapt") == before
 
 
+def test_auto_hands_on_what_it_chose_whatever_the_labels_of_the_target() -> None:
+    write_params(adapt={**TRAINED, "methods": ["adabn", "shot_im"], "use": "auto"})
+    run("adapt")
+    choice, found = read_json(CHOICE), pd.read_parquet(PREDICTIONS)
+    assert set(choice["scores"]) == set(choice["ranks"]) == {"source_only", "adabn", "shot_im"}
+    assert read_json(Path(MODEL) / "config.json")["method"] == choice["chosen"]
+    answers = [found[found["model"] == model].drop(columns="model") for model in ("auto", choice["chosen"])]
+    pd.testing.assert_frame_equal(*(one.reset_index(drop=True) for one in answers))
+    before = bytes_of("models/adapted", "predictions/adapt")
+    for split in ("train", "test"):
+        change_label("printed", "place", split, shuffled)
+    run("adapt")
+    assert bytes_of("models/adapted", "predictions/adapt") == before
+
+
 def test_labels_of_the_source_matter_to_the_adapter_that_trains_on_them() -> None:
     write_params(adapt={**TRAINED, "methods": ["mcc"], "use": "mcc"})
     run("adapt")
@@ -161,6 +178,20 @@ def test_a_handful_of_target_images(num: int, adapts: bool, capsys: pytest.Captu
     assert set(predicted()) == {"source_only", *(ADAPTERS if adapts else ())}
     assert ("a single image" in capsys.readouterr().out) != adapts
     assert all(np.isfinite(value).all() for value in weights(MODEL).values())
+
+
+@pytest.mark.parametrize("equal", [False, True], ids=["two images", "equal images"])
+def test_auto_chooses_on_what_hardly_is_a_target(equal: bool) -> None:
+    images = np.full((20, 12, 12), 128, np.uint8) if equal else pictures(2, seed=9)[0]
+    write_pictures("odd", images)
+    write_params(
+        datasets={"drawn": spec("drawn"), "printed": spec("odd", labels=None)},
+        adapt={**TRAINED, "methods": ["adabn", "coral", "mcc", "shot_im"], "use": "auto", "scorers": sorted(SCORERS)},
+    )
+    run("ingest", "adapt")
+    choice = read_json(CHOICE)
+    assert choice["chosen"] in choice["ranks"] and set(choice["scores"]["mcc"]) == set(SCORERS)
+    assert predicted()["auto"] == set(LABELS)
 
 
 @pytest.mark.parametrize("shade", [0, 128])

@@ -13,6 +13,7 @@ from pipeline_lib.adapt.decision import decide, prior_of
 from pipeline_lib.adapt.evidence import Evidence, gather
 from pipeline_lib.adapt.scorers import SCORERS
 from pipeline_lib.adapt.shift import find_shift
+from pipeline_lib.data.rows import Rows
 from pipeline_lib.stats.label_shift import target_prior
 from tests.pipeline_lib.adapt.sets import make_model, squares
 from tests.pipeline_lib.training.sets import stored
@@ -162,6 +163,17 @@ def test_a_decision_leaves_the_model_where_there_is_no_shift(shifted: bool, reas
     if reason:
         assert (found["chosen"], found["reason"]) == ("source_only", reason)
     assert (found["shift"]["found"] == "shift") is shifted
+
+
+@pytest.mark.parametrize("num", [0, 1, 20])
+def test_a_source_that_holds_out_too_few_images_still_lets_scorers_choose(num: int, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    models = {"source_only": make_model(seed=0), "other": make_model(seed=1)}
+    rows, images = stored(tmp_path, squares(60, seed=2)[0]), stored(tmp_path / "source", squares(20, seed=1)[0]).images
+    held_out, scorers = Rows(images, np.arange(num)), ["infomax", "mixval"]
+    found = decide(models, "shape", rows, held_out, np.full(3, 1 / 3), scorers, torch.device("cpu"), 0)
+    assert found["shift"]["found"] == "shift" and math.isnan(found["shift"]["p_value"])
+    assert found["reason"] in ("preferred", "not_preferred")
 
 
 def test_a_prior_counts_what_is_labelled() -> None:

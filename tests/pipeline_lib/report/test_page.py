@@ -136,6 +136,33 @@ def test_without_any_label_the_page_says_what_a_label_would_bring():
     assert sum("forest" in (attrs.get("class") or "") for tag, attrs in page.tags if tag == "svg") == 0
 
 
+@pytest.mark.parametrize(
+    ("shift", "reason", "said"),
+    [
+        ({"found": "shift", "p_value": 0.01, "p_value_equal_priors": 0.02}, "preferred", "of 0.020 where the classes"),
+        ({"found": "none", "p_value": 0.4, "p_value_equal_priors": 0.4}, "no_shift", "cannot be told apart"),
+        ({"found": "shift", "p_value": None, "p_value_equal_priors": None}, "preferred", "too few images, held out"),
+    ],
+)
+@pytest.mark.parametrize("scored", [True, False])
+def test_how_an_adapter_was_chosen_is_said(shift, reason, said, scored):
+    names = ("source_only", "mcc")
+    known = {"value": 0.8, "difference": 0.1, "worst_class": -0.05} if scored else {}
+    nothing = dict.fromkeys(("value", "difference", "worst_class"))
+    candidates = [{**nothing, **known, "model": name, "rank": 1.5, "chosen": 0} for name in names]
+    choice = {
+        "chosen": "mcc", "reason": reason, "shift": shift, "ranks": dict.fromkeys(names, 1.5),
+        "scores": {name: {"infomax": 1.25} for name in names},
+        "oracle": "mcc" if scored else None, "regret": 0.125 if scored else None,
+    }  # fmt: skip
+    metric = {"metric": "balanced_accuracy", "higher_is_better": True} if scored else {"metric": None}
+    adaptation = {"label": "kind", **metric, "candidates": candidates, "choices": [choice]}
+    evaluation = {**make_inputs()["evaluation"], "use": "auto", "adaptation": adaptation}
+    html = render_page(**make_inputs(evaluation=evaluation))
+    assert said in html and "ranked by infomax" in html
+    assert ("the choice lost 12.5 points" in html) is scored and ("None" not in html)
+
+
 def test_what_applies_is_a_row_a_label(plain):
     assert "What applies" in plain.text
     assert "kind primary multiclass 800 + 200 200 + 200 source Multi-task and transductive." in plain.text
