@@ -107,7 +107,7 @@ def server(home: Path) -> Iterator[str]:
 
 def flow_environment(folder: Path, url: str | None) -> dict[str, str]:
     """Return the environment for a flow in ``folder`` that uses the server at ``url``, or starts one of its own."""
-    mine = {**environment(folder), "PREFECT_HOME": str(folder / ".graftline/prefect"), "PYTHONPATH": str(ROOT)}
+    mine = {**environment(folder), "PYTHONPATH": str(ROOT)}
     mine.pop("PREFECT_API_URL", None)
     return {**mine, "PREFECT_API_URL": url} if url else mine
 

@@ -144,7 +144,7 @@ class Project:
     def start(self, url: str, hold: str = "", module: str = "flows.pipeline", *arguments: str) -> psutil.Popen:
         """Start the flow, of which a stage waits at the moment ``hold``."""
         (self.folder / "hold").write_text(hold)
-        places = {"PREFECT_HOME": str(self.folder / ".graftline/prefect"), "PREFECT_API_URL": url}
+        places = {"PREFECT_API_URL": url}
         # GPU slots of its own, outside the disk that may be full.
         (self.folder.parent / "tmp").mkdir(exist_ok=True)
         places |= {"TMPDIR": str(self.folder.parent / "tmp"), "PYTHONPATH": str(ROOT)}

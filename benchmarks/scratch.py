@@ -55,6 +55,8 @@ def environment(folder: Path) -> dict[str, str]:
         "DVC_NO_ANALYTICS": "1",
         "DVC_SITE_CACHE_DIR": str(folder / ".dvc/tmp/site"),
         "DO_NOT_TRACK": "1",
+        # Who calls may have one of its own, in its environment since it imported flows: two servers, one database.
+        "PREFECT_HOME": str(folder / ".graftline/prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     }
 
