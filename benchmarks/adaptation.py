@@ -24,7 +24,7 @@ from benchmarks.machine import machine
 from pipeline_lib.adapt import ADAPTERS
 from pipeline_lib.adapt.carry import carry
 from pipeline_lib.adapt.choice import SOURCE_ONLY
-from pipeline_lib.adapt.decision import decide, prior_of
+from pipeline_lib.adapt.decision import decide
 from pipeline_lib.core.compute import seed_everything
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.files import write_json, write_npy
@@ -36,6 +36,7 @@ from pipeline_lib.encoders.inference import stream
 from pipeline_lib.heads.learner import HeadsLearner, label_columns
 from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.labels import KINDS
+from pipeline_lib.stats.label_shift import prior_of
 from pipeline_lib.training import Batches, Hardware, fit
 from pipeline_lib.views import View, augment
 from tasks.blocks.adapt import Adapt

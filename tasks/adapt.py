@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline_lib.adapt import ADAPTERS, Adapter
 from pipeline_lib.adapt.carry import carry
 from pipeline_lib.adapt.choice import SOURCE_ONLY
-from pipeline_lib.adapt.decision import decide, prior_of
+from pipeline_lib.adapt.decision import decide
 from pipeline_lib.core.compute import resolve_device, seed_everything
 from pipeline_lib.core.files import read_json, write_csv, write_json, write_parquet
 from pipeline_lib.core.progress import say
@@ -28,6 +28,7 @@ from pipeline_lib.heads.model import MultiTask, load_multi_task
 from pipeline_lib.heads.predictions import prediction_table
 from pipeline_lib.labels import KINDS
 from pipeline_lib.labels.kind import labelled
+from pipeline_lib.stats.label_shift import prior_of
 from pipeline_lib.training import Batches
 from tasks.blocks.adapt import AUTO, Adapt
 from tasks.blocks.labels import Primary
@@ -68,11 +69,11 @@ def run(stage: Stage[Settings], training: int) -> None:
     with written_in("adapt"):
         batches = _labelled(source, model, carried, block, device, training)
         for name in methods:
-            adapter = pick(ADAPTERS, name, "methods")
+            adapter = pick(ADAPTERS, block.adapter(name), "methods")
             if lacking := adapter.lacks(model, label):
                 say(f"adapt: {lacking}, so {name} is left out")
                 continue
-            learner = with_options(adapter, block.options.get(name, {}), f"options.{name}")
+            learner = with_options(adapter, block.candidate(name).options, f"options.{name}")
             adapted[name], history = _adapt(stage, name, learner, copy.deepcopy(model), label, batches, rows, training)
             histories.append(history.assign(method=name)[CURVE])
     choice = _choice(block, adapted, label, source, target, device, training)
@@ -105,7 +106,7 @@ def _adapt(
     """Return the adapted model and how its training went."""
     seed = derive_seed(training, "adapt", name)
     seed_everything(seed)
-    fitted = partial(train, stage, stage.params.adapt, name=name, seed=seed)
+    fitted = partial(train, stage, stage.params.adapt.trained_as(name), name=name, seed=seed)
     history = carry(adapter, model, label, source, rows, fitted, resolve_device(stage.params.device))
     return model, history
 

@@ -65,14 +65,15 @@ def _check_names(params: Params) -> None:
         _check_encoder(params)
     with written_in("adapt"):
         for name in params.adapt.methods:
-            _refuse_unknown("adapt", "ADAPTERS", name, "methods")
+            where = f"options.{name}.method" if params.adapt.candidate(name).method else "methods"
+            _refuse_unknown("adapt", "ADAPTERS", params.adapt.adapter(name), where)
         for name in params.adapt.scorers:
             _refuse_unknown("adapt/scorers", "SCORERS", name, "scorers")
-        if any(params.adapt.options.values()):
+        if any(one.options for one in params.adapt.options.values()):
             from pipeline_lib.adapt import ADAPTERS
 
-            for name, options in params.adapt.options.items():
-                with_options(ADAPTERS[name], options, f"options.{name}")
+            for name, one in params.adapt.options.items():
+                with_options(ADAPTERS[params.adapt.adapter(name)], one.options, f"options.{name}")
     _check_hardware(params)
 
 

@@ -11,7 +11,6 @@ from pipeline_lib.adapt.choice import SOURCE_ONLY, choose
 from pipeline_lib.adapt.evidence import answers, gather, sampled
 from pipeline_lib.adapt.scorers import SCORERS
 from pipeline_lib.adapt.shift import find_shift
-from pipeline_lib.core.progress import track
 from pipeline_lib.data.rows import Rows
 from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.stats.shift import Keys
@@ -38,10 +37,7 @@ def decide(
     ``prior_C`` is the share of each class in the source, none of them 0. A model is left as it is where there is no
     shift but in that share, however well adapters score: they could only do harm.
     """
-    evidence = {
-        name: gather(models[name], label, target, device, seed)
-        for name in track(list(models), "adapt: judged without labels", len(models))
-    }
+    evidence = gather(models, label, target, device, seed)
     scores = {name: {scorer: SCORERS[scorer](one) for scorer in scorers} for name, one in evidence.items()}
     choice, before = choose(scores), evidence[SOURCE_ONLY]
     of_source, of_target = (sampled(len(rows), seed) for rows in (held_out, target))
@@ -54,14 +50,3 @@ def decide(
     if reason := UNSHIFTED.get(shift.found):
         return {**found, "chosen": SOURCE_ONLY, "reason": reason}
     return {**found, "chosen": choice.name, "reason": choice.reason}
-
-
-def prior_of(encoded_N: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return the share of each class among class numbers below ``num_classes``, ``[C]``, with one image added to each.
-
-    Other numbers stand for images without a label.
-    """
-    known = encoded_N[(encoded_N >= 0) & (encoded_N < num_classes)]
-    counts_C = np.bincount(known, minlength=num_classes) + 1.0
-    shares: np.ndarray = counts_C / counts_C.sum()
-    return shares

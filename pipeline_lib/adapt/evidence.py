@@ -1,11 +1,13 @@
 """What a candidate model says of the target's images, from which it is judged without a label of theirs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline_lib.core.progress import track
 from pipeline_lib.data.rows import Rows
 from pipeline_lib.encoders.inference import evaluating, stream
 from pipeline_lib.heads.model import MultiTask
@@ -23,20 +25,31 @@ class Evidence:
 
     Attributes: ``probabilities`` ``[N, C]`` and ``features`` ``[N, D]``, float32; ``mixed`` ``[N, C]``, the
     probabilities of mixtures, each of an image (55%) and its partner (45%), whose number among the N is in
-    ``partners``, int64 ``[N]``.
+    ``partners``, int64 ``[N]``; ``ensemble`` ``[N, C]``, the mean of the probabilities of all candidates.
     """
 
     probabilities: np.ndarray
     features: np.ndarray
     mixed: np.ndarray
     partners: np.ndarray
+    ensemble: np.ndarray
 
 
-def gather(model: MultiTask, label: str, rows: Rows, device: torch.device, seed: int) -> Evidence:
-    """Return what ``model`` says of the target's ``rows``: the same images and partners for every model.
+def gather(
+    models: Mapping[str, MultiTask], label: str, rows: Rows, device: torch.device, seed: int
+) -> dict[str, Evidence]:
+    """Return what each candidate says of the target's ``rows``: the same images and partners for every one.
 
     At most MOST_IMAGES of them are looked at.
     """
+    shown = track(models, "adapt: judged without labels", len(models))
+    said = {name: _said(models[name], label, rows, device, seed) for name in shown}
+    together = np.mean([one["probabilities"] for one in said.values()], axis=0)
+    return {name: Evidence(**one, ensemble=together) for name, one in said.items()}
+
+
+def _said(model: MultiTask, label: str, rows: Rows, device: torch.device, seed: int) -> dict[str, np.ndarray]:
+    """Return what is Evidence of one model alone."""
     chosen = sampled(len(rows), seed)
     partners_N = np.random.default_rng(seed).permutation(len(chosen))
     features_ND, probabilities_NC = answers(model, label, Rows(rows.images, rows.rows[chosen]), device)
@@ -46,7 +59,8 @@ def gather(model: MultiTask, label: str, rows: Rows, device: torch.device, seed:
             first, second = (rows.read(torch.from_numpy(chosen[one])).to(device) for one in (part, partners_N[part]))
             x_BCHW = MIXED * model.encoder.normalise(first) + (1 - MIXED) * model.encoder.normalise(second)
             mixed.append(_probabilities(model, label, model.encoder(x_BCHW)).cpu())
-    return Evidence(probabilities_NC, features_ND, torch.cat(mixed).numpy(), partners_N)
+    found = {"probabilities": probabilities_NC, "features": features_ND}
+    return {**found, "mixed": torch.cat(mixed).numpy(), "partners": partners_N}
 
 
 def sampled(num: int, seed: int) -> np.ndarray:

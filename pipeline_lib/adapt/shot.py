@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline_lib.adapt.shot_im import ShotIM
+from pipeline_lib.adapt.shot_im import Prior, ShotIM
 from pipeline_lib.core.registry import Range
 from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.training import Batches
@@ -34,9 +34,10 @@ class Shot(ShotIM):
         num_images: int = 0,
         *,
         diversity: Annotated[float, Range(ge=0)] = 1.0,
+        prior: Prior = "uniform",
         weight: Annotated[float, Range(ge=0)] = 0.3,
     ) -> None:
-        super().__init__(model, label, source, num_images, diversity=diversity)
+        super().__init__(model, label, source, num_images, diversity=diversity, prior=prior)
         self.weight = weight
         classes = len(model.specs[label or ""]["classes"])
         self.register_buffer("kept_features", torch.zeros(num_images, model.encoder.num_features))

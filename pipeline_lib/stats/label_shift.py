@@ -1,4 +1,4 @@
-"""How frequent the classes of unlabelled images are, if nothing but that differs from where a model was trained."""
+"""How frequent classes are: by labels, and of unlabelled images if nothing else differs from where a model learnt."""
 
 import numpy as np
 
@@ -22,3 +22,14 @@ def target_prior(probabilities_NC: np.ndarray, source_prior_C: np.ndarray) -> np
             return found_C
         prior_C = found_C
     return prior_C
+
+
+def prior_of(encoded_N: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return the share of each class among class numbers below ``num_classes``, ``[C]``, with one image added to each.
+
+    Other numbers stand for images without a label.
+    """
+    known = encoded_N[(encoded_N >= 0) & (encoded_N < num_classes)]
+    counts_C = np.bincount(known, minlength=num_classes) + 1.0
+    shares: np.ndarray = counts_C / counts_C.sum()
+    return shares

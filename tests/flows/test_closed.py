@@ -174,10 +174,13 @@ app.GRACE_SECONDS = 0.5
 async def hangs(scope, receive, send):
     await receive()
     await send({"type": "lifespan.startup.complete"})
+    while not server.started:
+        await asyncio.sleep(0.01)
     print("up", flush=True)
     await asyncio.Event().wait()
 
-app._Server(uvicorn.Config(hangs, port=0, log_level="critical")).run()
+server = app._Server(uvicorn.Config(hangs, port=0, log_level="critical"))
+server.run()
 """
 
 

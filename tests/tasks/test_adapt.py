@@ -230,6 +230,14 @@ def test_options_reach_their_adapter() -> None:
     assert not same(before, weights(MODEL))
 
 
+def test_an_adapter_is_tried_in_several_ways() -> None:
+    longer = {"method": "shot_im", "epochs": 3, "diversity": 0.5}
+    write_params(adapt={**TRAINED, "methods": ["shot_im", "longer"], "use": "auto", "options": {"longer": longer}})
+    run("adapt")
+    assert pd.read_csv(CURVE).groupby("method")["epoch"].max().to_dict() == {"shot_im": 1, "longer": 3}
+    assert set(read_json(CHOICE)["ranks"]) == {"source_only", "shot_im", "longer"}
+
+
 def test_the_same_inputs_give_the_same_bytes() -> None:
     write_params(adapt={**TRAINED, "methods": sorted(ADAPTERS), "use": "mcc"})
     run("adapt")

@@ -62,6 +62,10 @@ def test_what_is_right_is_said_to_be_so(capsys: pytest.CaptureFixture[str]) -> N
         ({"pretrain__weights": "file", "pretrain__weights_path": "no.pt"}, r"weights_path in params\.yaml is 'no\.pt'"),
         ({"pretrain__precision": "16-mixed", "device": "cpu"}, r"pretrain in params\.yaml: precision is 16-mixed"),
         ({"adapt__methods": ["adabn", "shoot"], "adapt__use": "adabn"}, r"adapt in params\.yaml: methods is 'shoot'"),
+        (
+            {"adapt__methods": ["short"], "adapt__use": "auto", "adapt__options": {"short": {"method": "mc"}}},
+            r"adapt in params\.yaml: options\.short\.method is 'mc', .* did you mean 'mcc'\?",
+        ),
         ({"adapt__options": {"adabn": {"no": 1}}}, r"adapt in params\.yaml: options\.adabn has no option 'no'"),
         ({"device": "cuda:99"}, r"device is 'cuda:99', which this machine does not have"),
     ],

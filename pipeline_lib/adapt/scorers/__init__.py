@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from pipeline_lib.adapt.evidence import Evidence
 from pipeline_lib.adapt.scorers.class_ami import class_ami
+from pipeline_lib.adapt.scorers.ensemble import ensemble
 from pipeline_lib.adapt.scorers.entropy import entropy
 from pipeline_lib.adapt.scorers.infomax import infomax
 from pipeline_lib.adapt.scorers.mixval import mixval
@@ -15,6 +16,7 @@ from pipeline_lib.adapt.scorers.snd import snd
 
 SCORERS: Mapping[str, Callable[[Evidence], float]] = {
     "class_ami": class_ami,
+    "ensemble": ensemble,
     "entropy": entropy,
     "infomax": infomax,
     "mixval": mixval,

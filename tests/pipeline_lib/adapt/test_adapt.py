@@ -4,7 +4,7 @@ import copy
 import inspect
 import math
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pipeline_lib.adapt import ADAPTERS, Adapter
 from pipeline_lib.adapt.adapter import entropy
 from pipeline_lib.adapt.mcc import class_confusion
+from pipeline_lib.adapt.shot_im import ShotIM
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.registry import Range, option_hints, with_options
 from pipeline_lib.data.rows import Rows
@@ -157,12 +158,15 @@ def test_every_option_has_a_default_in_its_range_and_is_refused_outside(name: st
     with_options(adapter, options, name)(make_model(), "shape", make_source())
     for option in options:
         hint = option_hints(adapter)[option]
-        assert get_origin(hint) is Annotated, f"{option} has no range"
-        (bounds,) = (item for item in get_args(hint) if isinstance(item, Range))
-        lowest = bounds.ge if bounds.gt is None else bounds.gt
-        assert lowest is not None
+        wrong: Any = "no such word"
+        if get_origin(hint) is not Literal:
+            assert get_origin(hint) is Annotated, f"{option} has no range"
+            (bounds,) = (item for item in get_args(hint) if isinstance(item, Range))
+            lowest = bounds.ge if bounds.gt is None else bounds.gt
+            assert lowest is not None
+            wrong = lowest - 1
         with pytest.raises(UserError, match=f"{name}.{option} is"):
-            with_options(adapter, {option: lowest - 1}, name)
+            with_options(adapter, {option: wrong}, name)
 
 
 @pytest.mark.parametrize("name", [name for name, adapter in ADAPTERS.items() if adapter.needs_label])
@@ -242,6 +246,18 @@ def test_shots_loss_is_the_entropy_of_each_less_that_of_the_mean(kind: str) -> N
     assert found["entropy"].item() == pytest.approx(certainty.item(), rel=1e-5)
     assert found["marginal_entropy"].item() == pytest.approx(variety.item(), rel=1e-5)
     assert found["loss"].item() == pytest.approx((certainty - 0.5 * variety).item(), rel=1e-4)
+
+
+def test_shots_prior_is_what_the_mean_prediction_is_drawn_to() -> None:
+    model, images = make_model(), to_tensor(squares(9, seed=2)[0])
+    source = make_source()
+    counts = source.columns[f"label_{list(model.specs).index('shape')}"].bincount(minlength=3) + 1
+    mean = model.eval()(model.encoder.normalise(images))["shape"].softmax(1).mean(0)
+    distance = (mean * (mean / (counts / counts.sum())).log()).sum()
+    found = ShotIM(model, "shape", source, 9, prior="source").eval()(images, torch.arange(9))
+    assert found["marginal_entropy"].item() == pytest.approx(math.log(3) - distance.item(), rel=1e-5)
+    with pytest.raises(UserError, match="take 'uniform'"):
+        ShotIM(model, "shape", None, 9, prior="source")
 
 
 def test_entropy_runs_from_certain_to_uniform() -> None:

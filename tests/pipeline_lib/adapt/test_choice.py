@@ -1,6 +1,7 @@
 """Choosing among adapted models without labels of the target, and seeing that there is nothing to gain."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,12 @@ import torch
 from scipy.spatial.distance import cdist
 
 from pipeline_lib.adapt.choice import choose
-from pipeline_lib.adapt.decision import decide, prior_of
+from pipeline_lib.adapt.decision import decide
 from pipeline_lib.adapt.evidence import Evidence, gather
 from pipeline_lib.adapt.scorers import SCORERS
 from pipeline_lib.adapt.shift import find_shift
 from pipeline_lib.data.rows import Rows
-from pipeline_lib.stats.label_shift import target_prior
+from pipeline_lib.stats.label_shift import prior_of, target_prior
 from tests.pipeline_lib.adapt.sets import make_model, squares
 from tests.pipeline_lib.training.sets import stored
 
@@ -28,7 +29,8 @@ def evidence(certainty: float, spread: float, seed: int = 0) -> Evidence:
     features = np.eye(CLASSES)[classes] + spread * rng.normal(size=(NUM, CLASSES))
     partners = rng.permutation(NUM)
     mixed = 0.55 * features + 0.45 * features[partners]
-    return Evidence(_softmax(certainty * features), features, _softmax(certainty * mixed), partners)
+    together = np.eye(CLASSES)[classes]
+    return Evidence(_softmax(certainty * features), features, _softmax(certainty * mixed), partners, together)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -39,9 +41,10 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 def moved(found: Evidence, images: np.ndarray, classes: np.ndarray) -> Evidence:
     """The same with images and classes in another order."""
     partners = np.argsort(images)[found.partners[images]]
-    return Evidence(
-        found.probabilities[images][:, classes], found.features[images], found.mixed[images][:, classes], partners
+    probabilities, mixed, together = (
+        of_classes[images][:, classes] for of_classes in (found.probabilities, found.mixed, found.ensemble)
     )
+    return Evidence(probabilities, found.features[images], mixed, partners, together)
 
 
 @pytest.mark.parametrize("name", SCORERS)
@@ -57,11 +60,12 @@ def test_the_order_of_images_and_of_classes_does_not_matter(name: str) -> None:
     assert SCORERS[name](other) == pytest.approx(SCORERS[name](found), abs=0.01 if name == "class_ami" else 1e-6)
 
 
-@pytest.mark.parametrize("name", ["class_ami", "infomax", "mixval"])
+@pytest.mark.parametrize("name", ["class_ami", "ensemble", "infomax", "mixval"])
 def test_one_class_for_all_scores_worse_than_clear_classes(name: str) -> None:
     clear = evidence(8, 0.1)
     one = np.tile(np.eye(CLASSES)[0], (NUM, 1))
-    assert SCORERS[name](Evidence(one, clear.features, one, clear.partners)) < SCORERS[name](clear) - 0.3
+    constant = replace(clear, probabilities=one, mixed=one)
+    assert SCORERS[name](constant) < SCORERS[name](clear) - 0.3
 
 
 def test_scores_are_their_formulas() -> None:
@@ -84,15 +88,23 @@ def test_scores_are_their_formulas() -> None:
     assert SCORERS["mixval"](found) == pytest.approx((np.mean(pairs[True]) + np.mean(pairs[False])) / 2)
 
 
+def test_agreement_is_with_the_class_of_the_ensemble() -> None:
+    found, together = evidence(3, 2.0), evidence(3, 2.0, seed=1).probabilities
+    agreed = [one.argmax() == all_.argmax() for one, all_ in zip(found.probabilities, together, strict=True)]
+    assert SCORERS["ensemble"](replace(found, ensemble=together)) == pytest.approx(sum(agreed) / NUM)
+
+
 def test_every_model_is_asked_about_the_same_images(tmp_path: Path) -> None:
     images, _ = squares(40, seed=0)
     rows = stored(tmp_path, images)
-    first, again, other = (gather(make_model(seed=n), "shape", rows, torch.device("cpu"), 3) for n in (0, 0, 1))
+    models = {name: make_model(seed=seed) for name, seed in (("first", 0), ("again", 0), ("other", 1))}
+    first, again, other = gather(models, "shape", rows, torch.device("cpu"), 3).values()
     np.testing.assert_array_equal(first.partners, other.partners)
     np.testing.assert_array_equal(first.mixed, again.mixed)
     assert first.probabilities.shape == first.mixed.shape == (40, 3)
     np.testing.assert_allclose(first.probabilities.sum(axis=1), 1, atol=1e-5)
     assert not np.array_equal(first.probabilities, other.probabilities)
+    np.testing.assert_allclose(first.ensemble, (2 * first.probabilities + other.probabilities) / 3, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
