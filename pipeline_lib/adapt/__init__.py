@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pipeline_lib.adapt.adabn import AdaBN
 from pipeline_lib.adapt.adapter import Adapter
 from pipeline_lib.adapt.cdan import CDAN
+from pipeline_lib.adapt.continued import Continued
 from pipeline_lib.adapt.coral import CORAL
 from pipeline_lib.adapt.dan import DAN
 from pipeline_lib.adapt.dann import DANN
@@ -20,6 +21,7 @@ from pipeline_lib.adapt.tent import TENT
 ADAPTERS: Mapping[str, type[Adapter]] = {
     "adabn": AdaBN,
     "cdan": CDAN,
+    "continued": Continued,
     "coral": CORAL,
     "dan": DAN,
     "dann": DANN,
