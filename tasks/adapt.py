@@ -21,7 +21,7 @@ from pipeline_lib.core.progress import say
 from pipeline_lib.core.registry import pick, with_options
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.roles import Role
-from pipeline_lib.data.rows import Rows
+from pipeline_lib.data.rows import Images, Rows
 from pipeline_lib.encoders.encoder import save_model
 from pipeline_lib.heads.learner import label_columns
 from pipeline_lib.heads.model import MultiTask, load_multi_task
@@ -79,8 +79,8 @@ def run(stage: Stage[Settings], training: int) -> None:
     choice = _choice(block, adapted, label, source, target, device, training)
     use = choice["chosen"]
     say(f"adapt: handing on the model {'as it is' if use == SOURCE_ONLY else f'after {use}'}")
-    ids = target.table["id"]
-    tables = [prediction_table(one, name, ids, rows, device, BATCH_SIZE) for name, one in adapted.items()]
+    ids, answered = _answered(source, target)
+    tables = [prediction_table(one, name, ids, answered, device, BATCH_SIZE) for name, one in adapted.items()]
     if block.use == AUTO:
         tables.append(tables[list(adapted).index(use)].assign(model=pd.array([AUTO] * len(tables[0]), dtype="string")))
     config = {**trained, "method": use, "fingerprint": stage.fingerprint}
@@ -140,6 +140,14 @@ def _choice(
         derive_seed(training, "adapt choice"),
         (source.table["key"].to_numpy()[held_out], target.table["key"].to_numpy()),
     )
+
+
+def _answered(source: Role, target: Role) -> tuple[np.ndarray, Rows]:
+    """Return the ids and images that are predicted: the target's, and those that the source holds out."""
+    held_out = source.rows("test")
+    ids = np.concatenate([source.table["id"].to_numpy()[held_out], target.table["id"].to_numpy()])
+    images = Images(*source.images.paths, *target.images.paths)
+    return ids, Rows(images, np.concatenate([held_out, len(source) + np.arange(len(target))]))
 
 
 def _label(primary: str | None, model: MultiTask, carried: Sequence[str]) -> str | None:

@@ -13,7 +13,7 @@ from pipeline_lib.core.progress import say, track
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.roles import Role
 from pipeline_lib.evaluate import declared
-from pipeline_lib.evaluate.adaptation import adaptation
+from pipeline_lib.evaluate.adaptation import Bound, adaptation
 from pipeline_lib.evaluate.comparisons import rows_of
 from pipeline_lib.evaluate.flat import flat_metrics
 from pipeline_lib.evaluate.judge import Judge
@@ -115,7 +115,12 @@ def run(stage: Stage[Settings]) -> None:
         "tasks": [_task_row(task) for task in tasks.values()],
         "use": params.adapt.use,
         "adaptation": adaptation(
-            choices, tasks.get(chosen_for), judges["target"].get(chosen_for), adapted, ids["target"]
+            choices,
+            tasks.get(chosen_for),
+            {domain: of_domain[chosen_for] for domain, of_domain in judges.items() if chosen_for in of_domain},
+            adapted,
+            ids,
+            _bound(probed) if primary and primary.name == chosen_for else None,
         ),
         "train": params.heads.train,
         "representations": described,
@@ -155,6 +160,12 @@ def _num_clusters(primary: Task | None, x_ND: np.ndarray, seed: int) -> int:
     if primary and primary.learn_from != "nothing" and KINDS[primary.kind].has_classes:
         return len(primary.spec["classes"])
     return estimate_clusters(normalise(x_ND), derive_seed(seed, "clusters")) if len(x_ND) > 3 else 2
+
+
+def _bound(probed: Mapping[tuple[str, int], Replicates]) -> Bound | None:
+    """Return what the most labels of the target reach, by a probe on the model as it was before adaptation."""
+    amounts = [amount for name, amount in probed if name == "supervised"]
+    return Bound(float(probed["supervised", max(amounts)].values_SR.mean()), max(amounts)) if amounts else None
 
 
 def _judges(tasks: Mapping[str, Task], role: Role, tested: np.ndarray, seed: int) -> dict[str, Judge]:

@@ -100,7 +100,7 @@ def transductive(
     for task in learnt:
         judge = judges[task.name]
         if judge.problem:
-            changed = predictions.changed(use, SOURCE_ONLY, task.name)
+            changed = predictions.changed(use, SOURCE_ONLY, task.name, ids)
             facts = {"changed": changed}
             yield Comparison("transductive", use, judge.kind.main, task.name, reason=judge.problem, facts=facts)
             continue

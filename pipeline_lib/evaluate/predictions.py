@@ -27,11 +27,11 @@ class Predictions:
         dtype = np.float64 if column == "predicted_value" else object
         return [[parts[model, label][column].reindex(ids).to_numpy(dtype=dtype)] for parts in self._parts]
 
-    def changed(self, first: str, second: str, label: str) -> float | None:
-        """Return the share of images whose predicted class two models disagree on, or None where there is none."""
+    def changed(self, first: str, second: str, label: str, ids: np.ndarray) -> float | None:
+        """Return the share of the images ``ids`` whose predicted class two models disagree on, None without models."""
         shares = []
         for parts in self._parts:
             if (first, label) in parts and (second, label) in parts:
-                one, other = (parts[model, label]["predicted_class"] for model in (first, second))
-                shares.append(float((one != other.reindex(one.index)).mean()))
+                one, other = (parts[model, label]["predicted_class"].reindex(ids) for model in (first, second))
+                shares.append(float((one != other).mean()))
         return float(np.mean(shares)) if shares else None

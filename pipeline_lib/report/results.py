@@ -43,6 +43,7 @@ def _adaptation(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
     if not choices:
         return None
     sign = -1 if found["metric"] and not found["higher_is_better"] else 1
+    bound = found["bound"]
     scorers = distinct([{"name": name} for one in choices[0]["scores"].values() for name in one], "name")
     regrets = [one["regret"] for one in choices if one["regret"] is not None]
     return {
@@ -57,10 +58,15 @@ def _adaptation(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
                 if row["difference"] is not None
                 else "",
                 "worst": difference(row["worst_class"], "accuracy") if row["worst_class"] is not None else "",
+                "on_source": difference(sign * row["on_source"], found["metric"])
+                if row["on_source"] is not None and found["metric"]
+                else "",
+                "recovered": f"{row['recovered']:.0%}" if row["recovered"] is not None else "",
             }
             for row in found["candidates"]
         ],
         "scorers": scorers,
+        "bound": {**bound, "score": score(bound["value"], found["metric"])} if bound and found["metric"] else None,
         "choices": [
             {
                 **one,

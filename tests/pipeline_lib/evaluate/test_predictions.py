@@ -42,8 +42,10 @@ def test_the_share_that_changed_is_the_mean_over_trainings_whatever_the_order_of
         pd.concat([one, other.assign(model="two").iloc[::-1]]) for one, other in ((first, second), (first, first))
     ]
     found = Predictions(tables)
-    assert found.changed("one", "two", "kind") == pytest.approx(1 / 6)
-    assert found.changed("one", "three", "kind") is None
+    ids = np.array(["x", "y", "z"], dtype=object)
+    assert found.changed("one", "two", "kind", ids) == pytest.approx(1 / 6)
+    assert found.changed("one", "two", "kind", ids[:2]) in (0, 1 / 4)
+    assert found.changed("one", "three", "kind", ids) is None
 
 
 def test_no_predictions_are_no_models() -> None:

@@ -147,8 +147,8 @@ def test_without_any_label_the_page_says_what_a_label_would_bring():
 @pytest.mark.parametrize("scored", [True, False])
 def test_how_an_adapter_was_chosen_is_said(shift, reason, said, scored):
     names = ("source_only", "mcc")
-    known = {"value": 0.8, "difference": 0.1, "worst_class": -0.05} if scored else {}
-    nothing = dict.fromkeys(("value", "difference", "worst_class"))
+    known = {"value": 0.8, "difference": 0.1, "worst_class": -0.05, "recovered": 0.5} if scored else {}
+    nothing = dict.fromkeys(("value", "difference", "worst_class", "recovered", "on_source"))
     candidates = [{**nothing, **known, "model": name, "rank": 1.5, "chosen": 0} for name in names]
     choice = {
         "chosen": "mcc", "reason": reason, "shift": shift, "ranks": dict.fromkeys(names, 1.5),
@@ -156,11 +156,13 @@ def test_how_an_adapter_was_chosen_is_said(shift, reason, said, scored):
         "oracle": "mcc" if scored else None, "regret": 0.125 if scored else None,
     }  # fmt: skip
     metric = {"metric": "balanced_accuracy", "higher_is_better": True} if scored else {"metric": None}
-    adaptation = {"label": "kind", **metric, "candidates": candidates, "choices": [choice]}
+    bound = {"value": 0.9, "labels_per_class": 50} if scored else None
+    adaptation = {"label": "kind", **metric, "bound": bound, "candidates": candidates, "choices": [choice]}
     evaluation = {**make_inputs()["evaluation"], "use": "auto", "adaptation": adaptation}
     html = render_page(**make_inputs(evaluation=evaluation))
     assert said in html and "ranked by infomax" in html
     assert ("the choice lost 12.5 points" in html) is scored and ("None" not in html)
+    assert ("given 50 labels a class of the target, which reaches 90.0%" in html) is scored
 
 
 def test_what_applies_is_a_row_a_label(plain):
