@@ -23,11 +23,13 @@ from benchmarks.layout import read_parquet
 from benchmarks.machine import machine
 from pipeline_lib.adapt import ADAPTERS
 from pipeline_lib.adapt.carry import carry
-from pipeline_lib.adapt.choice import SOURCE_ONLY
-from pipeline_lib.adapt.decision import decide
+from pipeline_lib.adapt.choice import SOURCE_ONLY, choose
+from pipeline_lib.adapt.decision import UNSHIFTED, decide
+from pipeline_lib.adapt.scorers import SCORERS
 from pipeline_lib.core.compute import seed_everything
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.files import write_json, write_npy
+from pipeline_lib.core.registry import with_options
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.images import decode, frame
 from pipeline_lib.data.rows import Images, Rows
@@ -44,7 +46,8 @@ from tasks.blocks.heads import Heads
 
 LABEL = "class"
 KIND = KINDS["multiclass"]
-AUTO, ORACLE = "auto", "oracle"
+# What is chosen without labels among the adapters of the default and among all, and the best by labels.
+AUTO, AUTO_OF_ALL, ORACLE = "auto", "auto_of_all", "oracle"
 METRICS = ("accuracy", "balanced_accuracy")
 BATCH_SIZE = 512  # of predictions
 
@@ -74,22 +77,28 @@ class Setting:
 class Outcome:
     """What each candidate answers (the class of each image that scores, object ``[K]``) and how long it trained.
 
-    The candidates are the source's model as it is and after each adapter; ``chosen`` is the one to hand on, ``reason``
-    the code of why, and the seconds of ``auto`` are those that choosing it took.
+    The candidates are the source's model as it is and after each adapter. ``chosen`` has the one to hand on by ``auto``
+    and ``auto_of_all``, and by each scorer alone among all; ``reason`` is the code of why the last but one chose, and
+    the seconds of ``auto`` are those that choosing took.
     """
 
     answers: Mapping[str, np.ndarray]
     seconds: Mapping[str, float]
-    chosen: str
+    chosen: Mapping[str, str]
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class Run:
-    """The METRICS and ``seconds`` of every method on a target, and which one was chosen without its labels."""
+    """The METRICS and ``seconds`` of every method on a target, and what each way of choosing without labels chose."""
 
     scores: Mapping[str, Mapping[str, float]]
-    chosen: str
+    chosen: Mapping[str, str]
+
+    def regret(self, metric: str) -> dict[str, float]:
+        """Return how much of ``metric`` each way of choosing loses against the best."""
+        best = self.scores[ORACLE][metric]
+        return {way: best - self.scores[name][metric] for way, name in self.chosen.items()}
 
 
 def carry_over(
@@ -122,15 +131,36 @@ def carry_over(
             seconds[name] = time.monotonic() - began
         began = time.monotonic()
         prior_C = prior_of(labels["label_0"].numpy(), len(specs[LABEL]["classes"]))
-        given = (_rows(folder / "held_out.npy", held_out.images), prior_C, setting.adapt.scorers, setting.device, seed)
+        given = (_rows(folder / "held_out.npy", held_out.images), prior_C, list(SCORERS), setting.device, seed)
         found = decide(models, LABEL, rows, *given)
         seconds[AUTO] = time.monotonic() - began
         answers = {name: _answers(model, scored, setting.device) for name, model in models.items()}
-    return Outcome(answers, seconds, found["chosen"], found["reason"])
+    return Outcome(answers, seconds, _choices(found), _reason(found))
+
+
+def _choices(found: Mapping[str, Any]) -> dict[str, str]:
+    """Return what each way of choosing chooses, by the scores of every candidate."""
+    default, scores = Adapt(), found["scores"]
+    listed = {name: of for name, of in scores.items() if name in (SOURCE_ONLY, *default.methods)}
+    ways = {AUTO: (listed, default.scorers), AUTO_OF_ALL: (scores, default.scorers)}
+    ways |= {scorer: (scores, [scorer]) for scorer in SCORERS}
+    if found["reason"] in UNSHIFTED.values():
+        return dict.fromkeys(ways, SOURCE_ONLY)
+    return {way: choose(_by(scorers, of)).name for way, (of, scorers) in ways.items()}
+
+
+def _by(scorers: Sequence[str], scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    return {name: {scorer: of[scorer] for scorer in scorers} for name, of in scores.items()}
+
+
+def _reason(found: Mapping[str, Any]) -> str:
+    if found["reason"] in UNSHIFTED.values():
+        return str(found["reason"])
+    return choose(_by(Adapt().scorers, found["scores"])).reason
 
 
 def judge(outcome: Outcome, classes_K: np.ndarray, metric: str) -> Run:
-    """Score every candidate, the chosen one (``auto``) and the best one by ``metric`` (``oracle``).
+    """Score every candidate, the chosen ones (``auto``, ``auto_of_all``) and the best by ``metric`` (``oracle``).
 
     The last is picked by the target's labels, which nobody has; its seconds are those of everything.
     """
@@ -140,8 +170,10 @@ def judge(outcome: Outcome, classes_K: np.ndarray, metric: str) -> Run:
         found = KIND.scores(answers, truth)
         scores[name] = {key: np.nan if (value := found[key]) is None else value for key in METRICS}
     best = max(scores, key=lambda name: scores[name][metric])
-    scores[AUTO], scores[ORACLE] = scores[outcome.chosen], scores[best]
+    scores[AUTO], scores[AUTO_OF_ALL] = (scores[outcome.chosen[way]] for way in (AUTO, AUTO_OF_ALL))
+    scores[ORACLE] = scores[best]
     seconds = {**outcome.seconds, ORACLE: sum(outcome.seconds.values())}
+    seconds[AUTO_OF_ALL] = outcome.seconds[AUTO]
     return Run({name: {**found, "seconds": seconds[name]} for name, found in scores.items()}, outcome.chosen)
 
 
@@ -156,7 +188,7 @@ def spread(runs: Sequence[Run]) -> dict[str, Any]:
         name: {key: _spread([run.scores[name][key] for run in runs]) for key in found}
         for name, found in runs[0].scores.items()
     }
-    return {"methods": methods, "chosen": [run.chosen for run in runs]}
+    return {"methods": methods, "chosen": {way: [run.chosen[way] for run in runs] for way in runs[0].chosen}}
 
 
 def _spread(values: Sequence[float]) -> dict[str, Any]:
@@ -228,9 +260,10 @@ def _adapted(
     adapted = copy.deepcopy(model)
 
     def fitted(learner: nn.Module, columns: Mapping[str, Any]) -> pd.DataFrame:
-        return _fit(learner, columns, name, fitting, setting.adapt, setting, folder)
+        return _fit(learner, columns, name, fitting, setting.adapt.trained_as(name), setting, folder)
 
-    carry(ADAPTERS[name], adapted, LABEL, source, rows, fitted, setting.device)
+    adapter = with_options(ADAPTERS[setting.adapt.adapter(name)], setting.adapt.candidate(name).options, name)
+    carry(adapter, adapted, LABEL, source, rows, fitted, setting.device)
     return adapted
 
 

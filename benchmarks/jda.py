@@ -4,8 +4,9 @@
 train with their labels, and all of the target without; all of the target score. It ends with one line of JSON, the
 accuracies on the target as means over the seeds:
 ``{"mnist_usps": {"source_only": …, "adabn": …, …, "auto": …, "oracle": …}, "usps_mnist": {…}}``. ``auto`` is what
-is chosen without a label of the target, ``oracle`` the best by them. ``--save`` writes each seed's values, their
-spread and the seconds of each method to benchmarks/results.
+is chosen without a label of the target among the adapters of the default, ``auto_of_all`` among all of them, and
+``oracle`` is the best by labels. ``--save`` writes each seed's values, their spread and the seconds of each method to
+benchmarks/results.
 """
 
 import json

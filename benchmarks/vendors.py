@@ -4,16 +4,17 @@
 split across vendors: those of the test side are in no training set, neither in that of the three vendors, which has
 labels, nor in that of the fourth, which has none. The fourth's images of them score. It ends with one line of JSON:
 
-``{"mean_rank": {"source_only": …, …, "auto": …}, "below_source_only": {"adabn": …, …}, "regret": …, "runs": N}``
+``{"mean_rank": {"source_only": …, …, "auto": …}, "below_source_only": {"adabn": …, …}, "regret": …,
+"regrets": {"auto": …, "auto_of_all": …, …}, "runs": N}``
 
 the mean rank of each method by balanced accuracy (1 is the best), in how many runs it is below the source's model, and
-how much balanced accuracy the choice without labels (``auto``) loses to the best model, as a mean over the runs: a run
-is a target and a seed. ``--save`` writes each run's values, their spread and the seconds of each method to
-benchmarks/results; ``--quick`` takes two targets, one seed and fewer images.
+how much balanced accuracy the choice without labels (``auto``) loses to the best model, as a mean over the runs, and so
+the other ways of choosing: among all methods, and by each scorer alone. A run is a target and a seed. ``--save`` writes
+each run's values, their spread and the seconds of each method to benchmarks/results; ``--quick`` takes two targets, one
+seed and fewer images.
 """
 
 import json
-import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ import pandas as pd
 
 from benchmarks.adaptation import (
     AUTO,
+    AUTO_OF_ALL,
     ORACLE,
     Labelled,
     Run,
@@ -98,15 +100,21 @@ def run_target(
 def summary(runs: Sequence[Run]) -> dict[str, Any]:
     """Return the line of JSON."""
     table = pd.DataFrame([{name: found[METRIC] for name, found in run.scores.items()} for run in runs])
-    models = table.drop(columns=[AUTO, ORACLE])
-    ranks = models.rank(axis=1, ascending=False)
-    # The choice is one of the models: it has the rank of any that scores as it does.
-    ranks[AUTO] = [ranks.loc[row, models.loc[row] == table.loc[row, AUTO]].iloc[0] for row in table.index]
+    models = table.drop(columns=[AUTO, AUTO_OF_ALL, ORACLE])
+    of_models = models.rank(axis=1, ascending=False)
+    # A choice is one of the models: it has the rank of any that scores as it does.
+    of_ways = {
+        way: [of_models.loc[row, models.loc[row] == table.loc[row, way]].iloc[0] for row in table.index]
+        for way in (AUTO, AUTO_OF_ALL)
+    }
+    ranks = of_models.assign(**of_ways)
+    regrets = pd.DataFrame([run.regret(METRIC) for run in runs]).mean()
     below = table.drop(columns=[SOURCE_ONLY, ORACLE]).lt(table[SOURCE_ONLY], axis=0).sum()
     return {
         "mean_rank": {str(name): round(rank, 2) for name, rank in ranks.mean().items()},
         "below_source_only": {str(name): int(count) for name, count in below.items()},
-        "regret": round(statistics.mean(table[ORACLE] - table[AUTO]), 4),
+        "regret": round(regrets[AUTO], 4),
+        "regrets": {str(way): round(regret, 4) for way, regret in regrets.items()},
         "runs": len(table),
     }
 

@@ -13,10 +13,12 @@ from PIL import Image
 from benchmarks import adaptation, do_no_harm, jda, vendors
 from benchmarks.adaptation import Labelled, Outcome, Run, Setting, carry_over, judge, means, spread
 from pipeline_lib.adapt import ADAPTERS
+from pipeline_lib.adapt.scorers import SCORERS
 from pipeline_lib.core.errors import UserError
 from tasks.blocks.adapt import Adapt
 from tasks.blocks.heads import Heads
 
+WAYS = ("auto", "auto_of_all", *SCORERS)
 QUICK = Setting(Heads(epochs=8), Adapt(methods=list(ADAPTERS), use="none", epochs=1))
 ADABN = Setting(Heads(epochs=1), Adapt(methods=["adabn"], use="none", epochs=1))
 
@@ -33,13 +35,14 @@ def bars(num: int, seed: int) -> Labelled:
 
 def outcome(**answers: list[int]) -> Outcome:
     said = {name: np.array(values).astype(str).astype(object) for name, values in answers.items()}
-    return Outcome(said, {**dict.fromkeys(answers, 2.0), "auto": 0.5}, "source_only")
+    return Outcome(said, {**dict.fromkeys(answers, 2.0), "auto": 0.5}, dict.fromkeys(WAYS, "source_only"))
 
 
 def run(chosen: str, **values: float) -> Run:
     scores = {name: dict.fromkeys((*adaptation.METRICS, "seconds"), value) for name, value in values.items()}
     best = max(scores.values(), key=lambda found: found["accuracy"])
-    return Run({**scores, "auto": scores[chosen], "oracle": best}, chosen)
+    ways = {"auto": scores[chosen], "auto_of_all": scores[chosen]}
+    return Run({**scores, **ways, "oracle": best}, dict.fromkeys(WAYS, chosen))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,8 @@ def test_every_adapter_answers_for_every_image(carried):
     assert list(carried.answers) == ["source_only", *ADAPTERS]
     assert all(len(answers) == 60 and {*answers} <= {"0", "1", "2"} for answers in carried.answers.values())
     assert list(carried.seconds) == ["source_only", *ADAPTERS, "auto"]
-    assert carried.chosen in carried.answers
+    assert set(carried.chosen) == set(WAYS) and {*carried.chosen.values()} <= {*carried.answers}
+    assert carried.chosen["auto"] in ("source_only", *Adapt().methods)
 
 
 def test_the_source_model_has_learnt_and_adapters_go_on_from_it(carried):
@@ -99,9 +103,10 @@ def test_auto_has_the_scores_of_the_chosen_and_oracle_those_of_the_best_by_the_m
 
 def test_means_and_spread_are_over_the_runs():
     runs = [run("source_only", source_only=0.5, mcc=0.9), run("mcc", source_only=0.6, mcc=0.8)]
-    assert means(runs, "accuracy") == {"source_only": 0.55, "mcc": 0.85, "auto": 0.65, "oracle": 0.85}
+    of_ways = {"auto": 0.65, "auto_of_all": 0.65, "oracle": 0.85}
+    assert means(runs, "accuracy") == {"source_only": 0.55, "mcc": 0.85, **of_ways}
     found = spread(runs)
-    assert found["chosen"] == ["source_only", "mcc"]
+    assert found["chosen"] == {way: ["source_only", "mcc"] for way in WAYS}
     assert found["methods"]["mcc"]["accuracy"] == {
         "mean": 0.85, "std": round(0.1 / 2**0.5, 4), "min": 0.8, "max": 0.9, "each": [0.9, 0.8]
     }  # fmt: skip
@@ -113,9 +118,10 @@ def test_ranks_and_harm_are_counted_over_the_runs():
         run("dann", source_only=0.5, mcc=0.5, dann=0.2),
     ]
     line = vendors.summary(runs)
-    assert line["mean_rank"] == {"source_only": 1.75, "mcc": 1.25, "dann": 3.0, "auto": 2.0}
-    assert line["below_source_only"] == {"mcc": 0, "dann": 2, "auto": 1}
+    assert line["mean_rank"] == {"source_only": 1.75, "mcc": 1.25, "dann": 3.0, "auto": 2.0, "auto_of_all": 2.0}
+    assert line["below_source_only"] == {"mcc": 0, "dann": 2, "auto": 1, "auto_of_all": 1}
     assert line["regret"] == pytest.approx((0 + 0.3) / 2)
+    assert set(line["regrets"]) == set(WAYS) and line["regrets"]["infomax"] == line["regret"]
     assert line["runs"] == 2
 
 
