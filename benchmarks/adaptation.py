@@ -259,11 +259,13 @@ def _adapted(
     seed_everything(fitting)
     adapted = copy.deepcopy(model)
 
-    def fitted(learner: nn.Module, columns: Mapping[str, Any]) -> pd.DataFrame:
-        return _fit(learner, columns, name, fitting, setting.adapt.trained_as(name), setting, folder)
+    adapter = ADAPTERS[setting.adapt.adapter(name)]
 
-    adapter = with_options(ADAPTERS[setting.adapt.adapter(name)], setting.adapt.candidate(name).options, name)
-    carry(adapter, adapted, LABEL, source, rows, fitted, setting.device)
+    def fitted(learner: nn.Module, columns: Mapping[str, Any]) -> pd.DataFrame:
+        return _fit(learner, columns, name, fitting, setting.adapt.trained_as(name, adapter.rate), setting, folder)
+
+    told = with_options(adapter, setting.adapt.candidate(name).options, name)
+    carry(told, adapted, LABEL, source, rows, fitted, setting.device)
     return adapted
 
 

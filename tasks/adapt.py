@@ -74,7 +74,8 @@ def run(stage: Stage[Settings], training: int) -> None:
                 say(f"adapt: {lacking}, so {name} is left out")
                 continue
             learner = with_options(adapter, block.candidate(name).options, f"options.{name}")
-            adapted[name], history = _adapt(stage, name, learner, copy.deepcopy(model), label, batches, rows, training)
+            own, copied = block.trained_as(name, adapter.rate), copy.deepcopy(model)
+            adapted[name], history = _adapt(stage, own, name, learner, copied, label, batches, rows, training)
             histories.append(history.assign(method=name)[CURVE])
     choice = _choice(block, adapted, label, source, target, device, training)
     use = choice["chosen"]
@@ -95,6 +96,7 @@ def run(stage: Stage[Settings], training: int) -> None:
 
 def _adapt(
     stage: Stage[Settings],
+    block: Adapt,
     name: str,
     adapter: Callable[..., Adapter],
     model: MultiTask,
@@ -103,10 +105,10 @@ def _adapt(
     rows: Rows,
     training: int,
 ) -> tuple[MultiTask, pd.DataFrame]:
-    """Return the adapted model and how its training went."""
+    """Return the adapted model and how its training, by the settings of ``block``, went."""
     seed = derive_seed(training, "adapt", name)
     seed_everything(seed)
-    fitted = partial(train, stage, stage.params.adapt.trained_as(name), name=name, seed=seed)
+    fitted = partial(train, stage, block, name=name, seed=seed)
     history = carry(adapter, model, label, source, rows, fitted, resolve_device(stage.params.device))
     return model, history
 

@@ -33,6 +33,8 @@ class Adapter(nn.Module):
     needs_source: ClassVar[bool] = False
     needs_batch_norm: ClassVar[bool] = False
     trains: ClassVar[bool] = True
+    # The share of the learning rate of all adapters that it trains with.
+    rate: ClassVar[float] = 1.0
     # Whether it ends with heads of all labels that go with the encoder.
     fits_heads: ClassVar[bool] = False
 

@@ -50,10 +50,10 @@ class Adapt(Block):
         """Return what is said of an entry of ``methods``."""
         return self.options.get(name, Candidate())
 
-    def trained_as(self, name: str) -> "Adapt":
-        """Return the settings of training of an entry of ``methods``."""
+    def trained_as(self, name: str, rate: float) -> "Adapt":
+        """Return the settings of training of an entry of ``methods``, by default ``rate`` times the learning rate."""
         own = self.candidate(name)
-        return self.model_copy(update={"epochs": own.epochs or self.epochs, "lr": own.lr or self.lr})
+        return self.model_copy(update={"epochs": own.epochs or self.epochs, "lr": own.lr or self.lr * rate})
 
     @model_validator(mode="after")
     def _use_is_a_method(self) -> "Adapt":

@@ -18,6 +18,7 @@ from pipeline_lib.adapt import ADAPTERS
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.labels import KINDS
 from pipeline_lib.labels.tasks import LabelSetting
+from tasks.blocks.adapt import Adapt, Candidate
 from tasks.blocks.datasets import DatasetSpec
 from tasks.blocks.labels import CLASS_KINDS, Label
 from tasks.declaration import look_up, resolve
@@ -394,3 +395,10 @@ def test_params_are_frozen(written: dict[str, Any]) -> None:
         params.seed = 1  # type: ignore[misc]
     with pytest.raises(pydantic.ValidationError):
         params.pretrain.views.blur = 1.0  # type: ignore[misc]
+
+
+def test_an_adapter_has_its_share_of_the_learning_rate_unless_one_is_given() -> None:
+    block = Adapt(methods=["dann", "fast"], options={"fast": Candidate(method="dann", lr=0.01)}, lr=0.002)
+    assert block.trained_as("dann", 0.25).lr == pytest.approx(0.0005)
+    assert block.trained_as("fast", 0.25).lr == 0.01
+    assert block.trained_as("fast", 0.25).epochs == block.epochs

@@ -47,7 +47,7 @@ def run(adapter: Adapter, rows: Rows, folder: Path, epochs: int = 2, lr: float =
             Batches({"images_BCHW": rows, "places_B": torch.arange(len(rows))}, 32, seed=0),
             name=adapter.name,
             epochs=epochs,
-            lr=lr,
+            lr=lr * adapter.rate,
             weight_decay=0.0,
             hardware=Hardware(CPU),
             seed=0,
