@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core.progress import say
-from pipeline_lib.core.registry import pick
+from pipeline_lib.core.registry import pick, with_options
+from pipeline_lib.data.columns import renamed, wanted
 from pipeline_lib.data.ingest import ingest
 from pipeline_lib.data.readers import READERS
 from tasks.blocks.datasets import Ingested
@@ -32,9 +33,10 @@ def run(stage: Stage[Settings], dataset: str) -> None:
         "levels": list(spec.levels),
     }
     with written_in(f"datasets.{dataset}"):
-        reader = pick(READERS, spec.reader, "reader")
+        reader = with_options(pick(READERS, spec.reader, "reader"), spec.options, "options")
+        reading = reader(Path(spec.path), spec.labels, wanted(list(params.labels), spec.columns))
         card = ingest(
-            reader(Path(spec.path), spec.labels, tuple(params.labels)),
+            renamed(reading, list(params.labels), spec.columns),
             params.label_kinds,
             stage.output(f"datasets/{dataset}"),
             size=params.image.size,

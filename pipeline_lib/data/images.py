@@ -8,7 +8,14 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Only these are tried: Pillow knows formats that start other programs, whatever a file's name says it is.
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM")
+SUFFIXES = {
+    ".apng", ".avif", ".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".pbm", ".pgm",
+    ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+}  # fmt: skip
+# Those that their first bytes tell beyond doubt: a text may begin with BM or P1.
+TOLD_BY_CONTENT = ("AVIF", "GIF", "JPEG", "JPEG2000", "PNG", "TIFF", "WEBP")
+HEAD_BYTES = 16  # that tell them
 
 
 class BrokenImageError(Exception):
@@ -38,6 +45,13 @@ def decode(content: bytes | Image.Image) -> Image.Image:
             raise BrokenImageError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from None
         except Exception:  # corrupt bytes make Pillow's decoders raise nearly anything
             raise BrokenImageError("truncated or corrupt") from None
+
+
+def is_image(head: bytes) -> bool:
+    """Say whether a file with these first bytes, ``HEAD_BYTES`` of them, is an image of a format read here."""
+    Image.init()
+    # Pillow says True, or in words what it lacks to read the format.
+    return any(name in Image.OPEN and Image.OPEN[name][1](head) is True for name in TOLD_BY_CONTENT)  # type: ignore[misc]
 
 
 def to_uint8(picture: Image.Image, channels: int, background: int) -> Image.Image:

@@ -6,6 +6,9 @@ from typing import Any
 
 from PIL import Image
 
+# What a reader calls the label of a source that has one without a name: a class's folder, or a lone array.
+LABEL = "label"
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -28,7 +31,8 @@ class Reading:
 
     ``measures`` are labels computed from the framed picture (uint8 ``[H, W, C]``) instead of read. ``others`` names
     what could be a label too but was not asked for. ``passed_over`` counts the files that are not read, by suffix.
-    ``notes`` are sentences for the person who watches.
+    ``notes`` are sentences for the person who watches. ``in_order`` says that the pictures stand in streams, so that
+    one thread has to load them in their order: any other goes back to the start. Else any threads may load any of them.
     """
 
     samples: list[Sample]
@@ -37,6 +41,7 @@ class Reading:
     others: tuple[str, ...] = ()
     passed_over: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    in_order: bool = False
 
 
 def printable(name: str) -> str:

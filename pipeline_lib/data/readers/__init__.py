@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 
+from pipeline_lib.data.readers.class_folders import class_folders
 from pipeline_lib.data.readers.embedded import digits, mnist5k
 from pipeline_lib.data.readers.folder import folder
 from pipeline_lib.data.samples import Reading
 
 READERS: Mapping[str, Callable[..., Reading]] = {
+    "class_folders": class_folders,
     "digits": digits,
     "folder": folder,
     "mnist5k": mnist5k,
