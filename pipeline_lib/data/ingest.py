@@ -1,25 +1,22 @@
 """Turning what a reader found into a dataset: decode, quarantine, frame, split, describe.
 
-An image is written as soon as it is framed, so that memory holds one image and the table.
+Images are written as soon as they are framed, so that memory holds a few of them and the table.
 """
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from pipeline_lib.core.errors import UserError
-from pipeline_lib.core.progress import track
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.columns import describe, label_column, notes_on_missing
 from pipeline_lib.data.dataset import IMAGES, LABEL_PREFIX, ImageWriter, write_table
-from pipeline_lib.data.images import BrokenImageError, decode, frame
+from pipeline_lib.data.framing import Chunk, framed
 from pipeline_lib.data.samples import Reading, Sample
 from pipeline_lib.data.split import draw_split, refuse_torn_groups
 from pipeline_lib.labels import KINDS
@@ -44,6 +41,7 @@ def ingest(
     limit: int | None,
     seed: int,
     stratify: bool = True,
+    workers: int | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Decode and frame every sample, write the dataset into ``folder``, and return its card.
@@ -51,7 +49,8 @@ def ingest(
     ``kinds`` maps each label to a kind of ``pipeline_lib.labels``. Broken pictures are left out and listed in the
     card; ``limit`` takes that many samples at random. ``stratify`` makes the split alike in the classes of the first
     of ``kinds`` that has classes and is given here; :func:`~pipeline_lib.data.split.draw_split` says how it is drawn.
-    ``about`` is put into the card beside what is found; its ``notes`` are sentences for the person who watches.
+    ``workers`` is the number of threads, on which no byte depends; None takes all cores. ``about`` is put into the card
+    beside what is found; its ``notes`` are sentences for the person who watches.
 
     Raises UserError for a reading without samples, when the share of broken pictures exceeds ``max_broken``, for a
     label of the wrong kind, and for a group that the user's own splits tear.
@@ -63,13 +62,14 @@ def ingest(
         raise UserError("the dataset has no image: put some there")
     measures = {name: reading.measures[name] for name in kinds if name in reading.measures}
     found = _Found(channels, {name: [] for name in measures})
-    framing = (size, channels, content, background, invert, levels)
+    framing = {
+        "size": size, "channels": channels, "content": content, "background": background, "invert": invert,
+        "levels": levels,
+    }  # fmt: skip
     with ImageWriter(folder / IMAGES, (size, size, channels)) as writer:
-        for sample, original, digest, image in _framed(samples, found.quarantined, framing):
-            writer.append(image)
-            found.add(sample, original, digest, image)
-            for name, measure in measures.items():
-                found.measured[name].append(measure(image))
+        for chunk in framed(samples, framing, measures, in_order=reading.in_order, workers=workers):
+            writer.append(chunk.images)
+            found.add(chunk)
     _refuse_broken(found.quarantined, len(samples), max_broken)
     table, notes = _table(found, reading, kinds, test_fraction, seed, stratify)
     mean, std = found.moments(size * size)
@@ -109,16 +109,19 @@ class _Found:
         # Sums of whole numbers are exact, in whatever order.
         self.sums_C, self.squares_C = np.zeros(self.channels, np.int64), np.zeros(self.channels, np.int64)
 
-    def add(self, sample: Sample, original: Image.Image, digest: str, image_HWC: np.ndarray) -> None:
-        """Take note of one image."""
-        self.samples.append(sample)
-        self.hashes.append(digest)
-        self.flags.append("blank" if image_HWC.min() == image_HWC.max() else "")
-        self.modes[original.mode] += 1
-        self.sizes["x".join(map(str, original.size))] += 1
-        pixels = image_HWC.reshape(-1, self.channels).astype(np.int64)
-        self.sums_C += pixels.sum(axis=0)
-        self.squares_C += np.square(pixels).sum(axis=0)
+    def add(self, chunk: Chunk) -> None:
+        """Take note of some images."""
+        self.samples += chunk.samples
+        self.hashes += chunk.hashes
+        self.quarantined += ({"path": sample.path, "reason": reason} for sample, reason in chunk.broken)
+        self.modes.update(chunk.modes)
+        self.sizes.update(f"{width}x{height}" for width, height in chunk.sizes)
+        for name, values in chunk.measured.items():
+            self.measured[name] += values
+        blank = chunk.images.max(axis=(1, 2, 3), initial=0) == chunk.images.min(axis=(1, 2, 3), initial=255)
+        self.flags += np.where(blank, "blank", "").tolist()
+        self.sums_C += chunk.images.sum(axis=(0, 1, 2), dtype=np.int64)
+        self.squares_C += np.square(chunk.images, dtype=np.uint16).sum(axis=(0, 1, 2), dtype=np.int64)
 
     def moments(self, pixels: int) -> tuple[list[float], list[float]]:
         """Return mean and standard deviation of each channel in 0-1, of images with so many ``pixels``."""
@@ -133,21 +136,6 @@ def _limited(samples: list[Sample], limit: int | None, seed: int) -> list[Sample
         return samples
     chosen = np.random.default_rng(derive_seed(seed, "limit")).choice(len(samples), limit, replace=False)
     return [samples[index] for index in sorted(chosen)]
-
-
-def _framed(
-    samples: list[Sample], quarantined: list[dict[str, str]], framing: tuple[Any, ...]
-) -> Iterator[tuple[Sample, Image.Image, str, np.ndarray]]:
-    """Yield each sample with its picture, the hash of its bytes, and its frame; put the broken ones aside."""
-    for sample in track(samples, "ingest", len(samples)):
-        try:
-            raw = sample.load()
-            picture = decode(raw)
-            image = frame(picture, *framing)
-        except BrokenImageError as error:
-            quarantined.append({"path": sample.path, "reason": str(error)})
-            continue
-        yield sample, picture, hashlib.sha256(raw if isinstance(raw, bytes) else picture.tobytes()).hexdigest(), image
 
 
 def _table(
