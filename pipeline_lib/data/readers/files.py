@@ -47,11 +47,11 @@ def find_images(path: Path, ignored: str | None = None) -> Found:
         raise UserError(f"{path} is not a folder that exists: correct path, or put the images there")
     found, passed_over, linked = _walk(path, os.path.normpath(ignored) if ignored else None)
     if not found:
-        but = f", but {_counts(passed_over)}" if passed_over else ""
+        but = f", but {counted(passed_over)}" if passed_over else ""
         raise UserError(
             f"the folder {path} holds no image{but}: put files there that end in {', '.join(sorted(SUFFIXES))}"
         )
-    notes = [f"{path} also holds {_counts(passed_over)}, which are passed over"] if passed_over else []
+    notes = [f"{path} also holds {counted(passed_over)}, which are passed over"] if passed_over else []
     if linked:
         notes.append(
             f"what is behind linked folders ({linked[0]}{', ...' if len(linked) > 1 else ''}) is neither read nor "
@@ -131,7 +131,7 @@ def _parts(file: str) -> list[str]:
     return file.split("/")
 
 
-def _counts(passed_over: Mapping[str, int]) -> str:
+def counted(passed_over: Mapping[str, int]) -> str:
     """Return counts for a sentence, the largest first: "3 x .heic, 1 x .txt"."""
     largest = sorted(passed_over, key=lambda suffix: -passed_over[suffix])
     shown = ", ".join(f"{passed_over[suffix]} x {suffix}" for suffix in largest[:MOST_SUFFIXES])

@@ -15,6 +15,13 @@ def split_in(name: str) -> str | None:
     return next((SPLITS[word] for word in re.split(r"[^a-z0-9]+", name.lower()) if word in SPLITS), None)
 
 
+def without_split(name: str) -> str:
+    """Return a name without the words that tell a split: of "x_train" it is "x"."""
+    words = re.split(r"[^A-Za-z0-9]+", name)
+    kept = [word for word in words if word.lower() not in SPLITS]
+    return "_".join(kept) if len(kept) < len(words) and kept else name
+
+
 def sides_of(told: Iterable[str | None]) -> tuple[dict[str | None, str | None], tuple[str, ...]]:
     """Map the splits that were told to "train", "test", or None for what is left to the draw; and say what is done.
 

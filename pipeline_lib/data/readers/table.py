@@ -51,10 +51,10 @@ def read_table(path: Path, name: str, labels: tuple[str, ...], files: Set[str]) 
         None if pd.isna(file) else printable(PurePosixPath(str(file)).as_posix()) for file in table["file"]
     ]
     _refuse_files(path, name, table["file"], files)
-    return label_table(table, labels, f"the label table {path / name}")
+    return read_columns(table, labels, f"the label table {path / name}")
 
 
-def label_table(table: pd.DataFrame, labels: tuple[str, ...], where: str) -> LabelTable:
+def read_columns(table: pd.DataFrame, labels: tuple[str, ...], where: str) -> LabelTable:
     """Return what the columns of a table with a column ``file`` say, as :func:`read_table` does."""
     has = tuple(label for label in labels if label in table)
     about = [column for column in ("split", "group") if column in table]
