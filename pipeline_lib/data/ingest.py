@@ -3,6 +3,7 @@
 Images are written as soon as they are framed, so that memory holds a few of them and the table.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,7 +62,7 @@ def ingest(
     if not samples:
         raise UserError("the dataset has no image: put some there")
     measures = {name: reading.measures[name] for name in kinds if name in reading.measures}
-    found = _Found(channels, {name: [] for name in measures})
+    found = _Found((size, size, channels), {name: [] for name in measures})
     framing = {
         "size": size, "channels": channels, "content": content, "background": background, "invert": invert,
         "levels": levels,
@@ -72,7 +73,7 @@ def ingest(
             found.add(chunk)
     _refuse_broken(found.quarantined, len(samples), max_broken)
     table, notes = _table(found, reading, kinds, test_fraction, seed, stratify)
-    mean, std = found.moments(size * size)
+    mean, std = found.moments()
     labels = [name for name in kinds if LABEL_PREFIX + name in table]
     card = {
         **(about or {}),
@@ -96,7 +97,7 @@ def ingest(
 class _Found:
     """What is known of the images that were written, and of those that were not."""
 
-    channels: int
+    shape: tuple[int, int, int]
     measured: dict[str, list[float | None]]
     samples: list[Sample] = field(default_factory=list)
     hashes: list[str] = field(default_factory=list)
@@ -106,8 +107,8 @@ class _Found:
     sizes: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        # Sums of whole numbers are exact, in whatever order.
-        self.sums_C, self.squares_C = np.zeros(self.channels, np.int64), np.zeros(self.channels, np.int64)
+        # Sums of whole numbers are exact, in whatever order; over images first, which is what NumPy is quick at.
+        self.sums_HWC, self.squares_HWC = np.zeros(self.shape, np.int64), np.zeros(self.shape, np.int64)
 
     def add(self, chunk: Chunk) -> None:
         """Take note of some images."""
@@ -118,16 +119,16 @@ class _Found:
         self.sizes.update(f"{width}x{height}" for width, height in chunk.sizes)
         for name, values in chunk.measured.items():
             self.measured[name] += values
-        blank = chunk.images.max(axis=(1, 2, 3), initial=0) == chunk.images.min(axis=(1, 2, 3), initial=255)
-        self.flags += np.where(blank, "blank", "").tolist()
-        self.sums_C += chunk.images.sum(axis=(0, 1, 2), dtype=np.int64)
-        self.squares_C += np.square(chunk.images, dtype=np.uint16).sum(axis=(0, 1, 2), dtype=np.int64)
+        flat = chunk.images.reshape(len(chunk.images), math.prod(self.shape))
+        self.flags += np.where((flat == flat[:, :1]).all(axis=1), "blank", "").tolist()
+        self.sums_HWC += chunk.images.sum(axis=0, dtype=np.uint32)
+        self.squares_HWC += np.square(chunk.images, dtype=np.uint16).sum(axis=0, dtype=np.uint32)
 
-    def moments(self, pixels: int) -> tuple[list[float], list[float]]:
-        """Return mean and standard deviation of each channel in 0-1, of images with so many ``pixels``."""
-        total = pixels * len(self.samples)
-        mean = self.sums_C / total
-        std = np.sqrt((self.squares_C / total - mean**2).clip(0))
+    def moments(self) -> tuple[list[float], list[float]]:
+        """Return mean and standard deviation of each channel in 0-1."""
+        total = self.shape[0] * self.shape[1] * len(self.samples)
+        mean = self.sums_HWC.sum(axis=(0, 1)) / total
+        std = np.sqrt((self.squares_HWC.sum(axis=(0, 1)) / total - mean**2).clip(0))
         return (mean / 255).tolist(), (std / 255).tolist()
 
 

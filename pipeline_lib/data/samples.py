@@ -49,4 +49,6 @@ def printable(name: str) -> str:
 
     Such names survive in any file, terminal and page, and two different names stay different.
     """
+    if name.isprintable() and "\\" not in name:
+        return name
     return "".join(c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode() for c in name)

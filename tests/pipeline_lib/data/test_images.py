@@ -2,6 +2,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -216,6 +217,23 @@ def test_a_large_jpeg_is_decoded_to_a_smaller_size_and_looks_the_same(
     options = {"size": 64, "channels": 3, "content": 64, "background": 0, "invert": False}
     difference = np.abs(frame(whole, **options).astype(int) - frame(drafted, **options))
     assert difference.mean() < 2 and np.quantile(difference, 0.99) < 10
+
+
+@pytest.mark.parametrize("colours", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("options", [
+    {}, {"subsampling": 0}, {"subsampling": 1}, {"progressive": True}, {"optimize": True}, {"quality": 10},
+    {"quality": 100}, {"restart_marker_blocks": 2}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"},
+], ids=str)  # fmt: skip
+def test_the_quick_decoder_gives_the_pixels_of_pillow(colours: str, options: dict[str, Any]) -> None:
+    pytest.importorskip("simplejpeg")
+    rng = np.random.default_rng(0)
+    for width, height in ((32, 32), (33, 17), (1, 1), (130, 8)):
+        smooth = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8)).resize((width, height)).convert(colours)
+        content = encoded(smooth, "JPEG", **options)
+        with Image.open(io.BytesIO(content)) as expected:
+            picture = decode(content)
+            assert (picture.mode, picture.size) == (expected.mode, expected.size)
+            assert (np.asarray(picture) == np.asarray(expected)).all()
 
 
 def test_what_is_not_much_larger_or_no_jpeg_is_decoded_whole() -> None:
