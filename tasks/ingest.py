@@ -5,17 +5,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import PIL
+
 from pipeline_lib.core.progress import say
 from pipeline_lib.core.registry import pick, with_options
 from pipeline_lib.data.columns import renamed, wanted
 from pipeline_lib.data.ingest import ingest
+from pipeline_lib.data.kept import Kept
 from pipeline_lib.data.readers import READERS
 from tasks.blocks.datasets import Ingested
 from tasks.blocks.image import Framed
 from tasks.blocks.labels import Labelled
 from tasks.blocks.shared import Drawn
 from tasks.settings import written_in
+from tasks.signature import fingerprint
 from tasks.stage import Stage, arguments, main
+
+FRAMES = Path(".graftline/frames")
 
 
 class Settings(Labelled, Ingested, Framed, Drawn):
@@ -35,6 +41,10 @@ def run(stage: Stage[Settings], dataset: str) -> None:
     with written_in(f"datasets.{dataset}"):
         reader = with_options(pick(READERS, spec.reader, "reader"), spec.options, "options")
         reading = reader(Path(spec.path), spec.labels, wanted(list(params.labels), spec.columns))
+        frames = fingerprint({
+            "framing": (None, repr((params.image, sorted(framing.items()), PIL.__version__))),
+            **{file: entry for file, entry in stage.inputs.items() if file.startswith("pipeline_lib/data/")},
+        })  # fmt: skip
         card = ingest(
             renamed(reading, list(params.labels), spec.columns),
             params.label_kinds,
@@ -45,6 +55,7 @@ def run(stage: Stage[Settings], dataset: str) -> None:
             test_fraction=spec.test_fraction,
             limit=spec.limit,
             seed=params.seed,
+            kept=Kept(FRAMES / dataset / frames, {file: digest for file, (_, digest) in stage.inputs.items()}),
             about={"reader": spec.reader, "framing": framing},
             **framing,
         )

@@ -22,6 +22,9 @@ from pipeline_lib.data.samples import Sample
 CHUNK_BYTES, MOST_IN_CHUNK = 2**16, 32
 
 Measure = Callable[[np.ndarray], float | None]
+# Of a picture: its frame, uint8 [H, W, C], the hash of its bytes, its mode and its size (width, height).
+Framed = tuple[np.ndarray, str, str, tuple[int, int]]
+Find = Callable[[Sample], Framed | None]
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,12 @@ def framed(
     *,
     in_order: bool = False,
     workers: int | None = None,
+    find: Find | None = None,
 ) -> Iterator[Chunk]:
     """Yield the samples in chunks, in their order; ``framing`` are the arguments of :func:`~.images.frame`.
 
     ``in_order`` loads them one after the other in this thread, see :class:`~.samples.Reading`. ``workers`` is the
-    number of threads; None takes one for each core that this process may use.
+    number of threads; None takes one for each core that this process may use. ``find`` returns what was framed before.
     """
     workers = workers or num_cores()
     length = min(max(1, CHUNK_BYTES // (framing["size"] ** 2 * framing["channels"])), MOST_IN_CHUNK)
@@ -61,7 +65,7 @@ def framed(
         for start in range(0, len(samples), length):
             part = samples[start : start + length]
             loaded = [_load(sample) for sample in part] if in_order else None
-            waiting.append(pool.submit(_frame_all, part, loaded, framing, measures))
+            waiting.append(pool.submit(_frame_all, part, loaded, framing, measures, find))
             if len(waiting) > workers + 1:
                 yield _next(waiting, tracker.advance)
         while waiting:
@@ -86,22 +90,35 @@ def _frame_all(
     loaded: Sequence[bytes | Image.Image | BrokenImageError] | None,
     framing: Mapping[str, Any],
     measures: Mapping[str, Measure],
+    find: Find | None,
 ) -> Chunk:
-    kept, images, hashes, modes, sizes, broken = [], [], [], [], [], []
+    kept: list[Sample] = []
+    found: list[Framed] = []
+    broken: list[tuple[Sample, str]] = []
     for place, sample in enumerate(samples):
-        raw = _load(sample) if loaded is None else loaded[place]
         try:
-            if isinstance(raw, BrokenImageError):
-                raise raw
-            picture = decode(raw, enough=framing["content"])
-            images.append(frame(picture, **framing))
+            known = find(sample) if find else None
+            found.append(known or _frame_one(_load(sample) if loaded is None else loaded[place], framing))
+            kept.append(sample)
         except BrokenImageError as error:
             broken.append((sample, str(error)))
-            continue
-        kept.append(sample)
-        hashes.append(hashlib.sha256(raw if isinstance(raw, bytes) else picture.tobytes()).hexdigest())
-        modes.append(picture.mode)
-        sizes.append(picture.info.get("size", picture.size))
-    measured = {name: [measure(image) for image in images] for name, measure in measures.items()}
-    shape = (len(images), framing["size"], framing["size"], framing["channels"])
-    return Chunk(kept, np.array(images, np.uint8).reshape(shape), hashes, modes, sizes, measured, broken)
+    shape = (len(found), framing["size"], framing["size"], framing["channels"])
+    images = np.array([image for image, _, _, _ in found], np.uint8).reshape(shape)
+    return Chunk(
+        kept,
+        images,
+        hashes=[digest for _, digest, _, _ in found],
+        modes=[mode for _, _, mode, _ in found],
+        sizes=[size for _, _, _, size in found],
+        measured={name: [measure(image) for image in images] for name, measure in measures.items()},
+        broken=broken,
+    )
+
+
+def _frame_one(raw: bytes | Image.Image | BrokenImageError, framing: Mapping[str, Any]) -> Framed:
+    if isinstance(raw, BrokenImageError):
+        raise raw
+    picture = decode(raw, enough=framing["content"])
+    image = frame(picture, **framing)
+    digest = hashlib.sha256(raw if isinstance(raw, bytes) else picture.tobytes()).hexdigest()
+    return image, digest, picture.mode, picture.info.get("size", picture.size)

@@ -6,6 +6,7 @@ Images are written as soon as they are framed, so that memory holds a few of the
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.columns import describe, label_column, notes_on_missing
 from pipeline_lib.data.dataset import IMAGES, LABEL_PREFIX, ImageWriter, write_table
 from pipeline_lib.data.framing import Chunk, framed
+from pipeline_lib.data.kept import Kept
 from pipeline_lib.data.samples import Reading, Sample
 from pipeline_lib.data.split import draw_split, refuse_torn_groups
 from pipeline_lib.labels import KINDS
@@ -43,6 +45,7 @@ def ingest(
     seed: int,
     stratify: bool = True,
     workers: int | None = None,
+    kept: Kept | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Decode and frame every sample, write the dataset into ``folder``, and return its card.
@@ -50,8 +53,9 @@ def ingest(
     ``kinds`` maps each label to a kind of ``pipeline_lib.labels``. Broken pictures are left out and listed in the
     card; ``limit`` takes that many samples at random. ``stratify`` makes the split alike in the classes of the first
     of ``kinds`` that has classes and is given here; :func:`~pipeline_lib.data.split.draw_split` says how it is drawn.
-    ``workers`` is the number of threads, on which no byte depends; None takes all cores. ``about`` is put into the card
-    beside what is found; its ``notes`` are sentences for the person who watches.
+    ``workers`` is the number of threads, on which no byte depends; None takes all cores. ``kept`` are frames of earlier
+    runs, on which none depends either. ``about`` is put into the card beside what is found; its ``notes`` are sentences
+    for the person who watches.
 
     Raises UserError for a reading without samples, when the share of broken pictures exceeds ``max_broken``, for a
     label of the wrong kind, and for a group that the user's own splits tear.
@@ -67,10 +71,16 @@ def ingest(
         "size": size, "channels": channels, "content": content, "background": background, "invert": invert,
         "levels": levels,
     }  # fmt: skip
-    with ImageWriter(folder / IMAGES, (size, size, channels)) as writer:
-        for chunk in framed(samples, framing, measures, in_order=reading.in_order, workers=workers):
+    find, order = kept.find if kept else None, reading.in_order
+    with (
+        ImageWriter(folder / IMAGES, (size, size, channels)) as writer,
+        kept.recording(folder / IMAGES) if kept else nullcontext() as note,
+    ):
+        for chunk in framed(samples, framing, measures, in_order=order, workers=workers, find=find):
             writer.append(chunk.images)
             found.add(chunk)
+            if note:
+                note(chunk)
     _refuse_broken(found.quarantined, len(samples), max_broken)
     table, notes = _table(found, reading, kinds, test_fraction, seed, stratify)
     mean, std = found.moments()

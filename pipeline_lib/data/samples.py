@@ -15,7 +15,8 @@ class Sample:
     """One picture as found.
 
     ``path`` says where, in printable characters. ``load`` returns the encoded bytes or, where there are none, a
-    decoded picture; it raises BrokenImageError where there is neither.
+    decoded picture; it raises BrokenImageError where there is neither. ``file`` is the file that holds these bytes
+    and no others, if there is one.
     """
 
     path: str
@@ -23,6 +24,7 @@ class Sample:
     labels: Mapping[str, Any] = field(default_factory=dict)
     split: str | None = None
     group: str | None = None
+    file: str | None = None
 
 
 @dataclass(frozen=True)

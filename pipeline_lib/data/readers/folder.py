@@ -26,12 +26,13 @@ def folder(path: Path, label_table: str | None, labels: tuple[str, ...]) -> Read
 
 def reading_of(path: Path, found: Found, table: LabelTable, notes: tuple[str, ...] = ()) -> Reading:
     """Return what was found under ``path`` with what the table says of it."""
-    root = Path(os.path.realpath(path))
+    root, here = Path(os.path.realpath(path)), os.path.normpath(path)
     samples = []
     for name, file in found.files.items():
         row = table.rows.get(name, {})
         labels = {label: row.get(label) for label in table.labels}
-        samples.append(Sample(name, partial(read_image, root, file), labels, row.get("split"), row.get("group")))
+        load, inside = partial(read_image, root, file), f"{here}/{file}"
+        samples.append(Sample(name, load, labels, row.get("split"), row.get("group"), inside))
     return Reading(
         samples, table.labels, others=table.others, passed_over=found.passed_over, notes=(*found.notes, *notes)
     )
