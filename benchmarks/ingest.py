@@ -46,7 +46,8 @@ FRAMED = {"size": 224, "channels": 3, "content": 224, "background": 0, "invert":
 # A process inherits the peak of the one that starts it, so a small one starts the stage.
 ALONE = """import resource, subprocess, sys
 subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"""
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_maxrss, used.ru_utime + used.ru_stime)"""
 AIMS = {"cifar_s": 12.0, "megabytes": 500.0, "share": 0.8, "again_s": 3.0}
 
 
@@ -64,19 +65,20 @@ def main() -> None:
         small = [_small_files(project, images) for _ in range(chosen.repeats)]
         photographs = _write_photographs(Path(temporary) / "photographs", images, chosen.photographs)
         large = [_photographs(photographs) for _ in range(chosen.repeats)]
-    first, megabytes, again = (statistics.median(values) for values in zip(*small, strict=True))
+    middle = {name: statistics.median(one[name] for one in small) for name in small[0]}
     decoder, ingested = (statistics.median(values) for values in zip(*large, strict=True))
     line = {
-        "files_per_second": round(len(images) / first),
+        "files_per_second": round((len(images) - NEW) / middle["s"]),
         "decoder_per_second": round(decoder, 1),
         "share": round(statistics.median(ours / alone for alone, ours in large), 3),
-        "megabytes": round(megabytes),
-        "again_s": round(again, 2),
+        "megabytes": round(middle["megabytes"]),
+        "again_s": round(middle["again_s"], 2),
     }
     if chosen.save:
         about = {
-            "files": len(images), "cifar_s": round(first, 2), "cifar_each_s": [round(one, 2) for one, _, _ in small],
-            "again_each_s": [round(one, 2) for _, _, one in small], "photographs_per_second": round(ingested, 1),
+            "files": len(images) - NEW, "cifar_s": round(middle["s"], 2), "cifar_cpu_s": round(middle["cpu_s"], 2),
+            "cifar_each_s": [round(one["s"], 2) for one in small], "again_cpu_s": round(middle["again_cpu_s"], 2),
+            "again_each_s": [round(one["again_s"], 2) for one in small], "photographs_per_second": round(ingested, 1),
             "share_each": [round(ours / alone, 3) for alone, ours in large], "aims": AIMS,
             "simplejpeg": find_spec("simplejpeg") is not None, "load": os.getloadavg()[2], "machine": machine(),
         }  # fmt: skip
@@ -96,16 +98,18 @@ def _edit(params: dict[str, Any]) -> None:
     params["labels"], params["primary"] = {"label": "multiclass"}, "label"
 
 
-def _small_files(project: Path, images: list[tuple[str, bytes]]) -> tuple[float, float, float]:
-    """Return the seconds and megabytes of the stage for all but the last files, and its seconds with those, too."""
+def _small_files(project: Path, images: list[tuple[str, bytes]]) -> dict[str, float]:
+    """Return what the stage takes for all but the last files, and what it takes again, with those, too."""
     for left in ("pictures", "datasets", ".graftline"):
         shutil.rmtree(project / left, ignore_errors=True)
     _write_files(project / "pictures", images, range(len(images) - NEW))
-    first, megabytes = _stage(project)
+    first = _stage(project)
     _write_files(project / "pictures", images, range(len(images) - NEW, len(images)))
-    again, _ = _stage(project)
-    say(f"{len(images) - NEW} files: {first:.1f} s and {megabytes:.0f} MB, {NEW} more: {again:.1f} s")
-    return first, megabytes, again
+    again = _stage(project)
+    say(
+        f"{len(images) - NEW} files: {first['s']:.1f} s and {first['megabytes']:.0f} MB, {NEW} more: {again['s']:.1f} s"
+    )
+    return {**first, **{f"again_{name}": value for name, value in again.items()}}
 
 
 def _write_files(folder: Path, images: list[tuple[str, bytes]], which: range) -> None:
@@ -117,13 +121,15 @@ def _write_files(folder: Path, images: list[tuple[str, bytes]], which: range) ->
     time.sleep(3)  # as long as a stage takes a file to be settled, and a little more
 
 
-def _stage(project: Path) -> tuple[float, float]:
+def _stage(project: Path) -> dict[str, float]:
+    """Return the seconds, the seconds of processor time and the peak memory of the stage."""
     began = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", ALONE, sys.executable, "-m", "tasks.ingest", "cifar"],
         cwd=project, env=environment(project), stdout=subprocess.PIPE, check=True,
     )  # fmt: skip
-    return time.perf_counter() - began, int(done.stdout) / 1024  # Linux counts in KiB
+    seconds, (peak, processor) = time.perf_counter() - began, map(float, done.stdout.split())
+    return {"s": seconds, "cpu_s": processor, "megabytes": peak / 1024}  # Linux counts in KiB
 
 
 def _write_photographs(folder: Path, images: list[tuple[str, bytes]], num: int) -> Path:
