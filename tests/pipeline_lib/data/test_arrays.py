@@ -1,5 +1,6 @@
 import gzip
 import io
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -129,3 +130,23 @@ def test_images_before_the_damage_are_read(tmp_path: Path) -> None:
     assert (np.asarray(first.load()) == PICTURES[0]).all()
     with pytest.raises(BrokenImageError, match=r"damaged|ends before"):
         last.load()
+
+
+@pytest.mark.parametrize("form", ["npz", "npy", "idx", "idx.gz"])
+def test_no_more_than_a_picture_is_held_at_a_time(tmp_path: Path, form: str) -> None:
+    pictures = np.random.default_rng(0).integers(0, 4, (500, 64, 64), np.uint8)
+    if form == "npz":
+        np.savez_compressed(tmp_path / "x.npz", x=pictures)
+    elif form == "npy":
+        np.save(tmp_path / "x.npy", pictures)
+    else:
+        content = idx_bytes(pictures)
+        (tmp_path / f"images.{form}").write_bytes(gzip.compress(content) if form == "idx.gz" else content)
+    read = arrays if form.startswith("np") else idx
+    read(tmp_path, None, ()).samples[0].load()
+    tracemalloc.start()
+    for row, sample in enumerate(read(tmp_path, None, ()).samples):
+        assert row % 100 or (np.asarray(sample.load()) == pictures[row]).all()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < pictures.nbytes / 2
