@@ -50,6 +50,10 @@ def _check_names(params: Params) -> None:
     for name, spec in params.datasets.items():
         with written_in(f"datasets.{name}"):
             _refuse_unknown("data/readers", "READERS", spec.reader, "reader")
+            if spec.options:
+                from pipeline_lib.data.readers import READERS
+
+                with_options(READERS[spec.reader], spec.options, "options")
     with written_in("select"):
         _refuse_unknown("select", "SELECTORS", params.select.method, "method")
         if params.select.options:

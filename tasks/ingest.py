@@ -5,16 +5,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import PIL
+
 from pipeline_lib.core.progress import say
-from pipeline_lib.core.registry import pick
+from pipeline_lib.core.registry import pick, with_options
+from pipeline_lib.data.columns import renamed, wanted
 from pipeline_lib.data.ingest import ingest
+from pipeline_lib.data.kept import Kept
 from pipeline_lib.data.readers import READERS
 from tasks.blocks.datasets import Ingested
 from tasks.blocks.image import Framed
 from tasks.blocks.labels import Labelled
 from tasks.blocks.shared import Drawn
 from tasks.settings import written_in
+from tasks.signature import fingerprint
 from tasks.stage import Stage, arguments, main
+
+FRAMES = Path(".graftline/frames")
 
 
 class Settings(Labelled, Ingested, Framed, Drawn):
@@ -32,9 +39,14 @@ def run(stage: Stage[Settings], dataset: str) -> None:
         "levels": list(spec.levels),
     }
     with written_in(f"datasets.{dataset}"):
-        reader = pick(READERS, spec.reader, "reader")
+        reader = with_options(pick(READERS, spec.reader, "reader"), spec.options, "options")
+        reading = reader(Path(spec.path), spec.labels, wanted(list(params.labels), spec.columns))
+        frames = fingerprint({
+            "framing": (None, repr((params.image, sorted(framing.items()), PIL.__version__))),
+            **{file: entry for file, entry in stage.inputs.items() if file.startswith("pipeline_lib/data/")},
+        })  # fmt: skip
         card = ingest(
-            reader(Path(spec.path), spec.labels, tuple(params.labels)),
+            renamed(reading, list(params.labels), spec.columns),
             params.label_kinds,
             stage.output(f"datasets/{dataset}"),
             size=params.image.size,
@@ -43,6 +55,7 @@ def run(stage: Stage[Settings], dataset: str) -> None:
             test_fraction=spec.test_fraction,
             limit=spec.limit,
             seed=params.seed,
+            kept=Kept(FRAMES / dataset / frames, {file: digest for file, (_, digest) in stage.inputs.items()}),
             about={"reader": spec.reader, "framing": framing},
             **framing,
         )

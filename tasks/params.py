@@ -71,6 +71,17 @@ class Params(Primary, Roles, Ingested, Framed, Computed, Trained, Drawn):
         return self
 
     @model_validator(mode="after")
+    def _columns_are_of_labels(self) -> "Params":
+        for name, spec in self.datasets.items():
+            for label in spec.columns:
+                if label not in self.labels:
+                    raise ValueError(
+                        f"datasets.{name}.columns names {shown(label)}, which is not among the labels: they are "
+                        f"{listed(self.labels)}{nearest(label, self.labels)}"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _contents_fit_into_the_frame(self) -> "Params":
         for name, spec in self.datasets.items():
             if spec.content > self.image.size:

@@ -44,12 +44,13 @@ P = TypeVar("P", bound=Part)
 
 @dataclass(frozen=True)
 class Stage(Generic[P]):
-    """A running stage: what it reads of params.yaml, its identity, and where its files go."""
+    """A running stage: what it reads of params.yaml, its identity, where its files go, and the hashes of its inputs."""
 
     address: str
     params: P
     fingerprint: str
     declared: tuple[Path, ...]
+    inputs: Mapping[str, Entry] = field(default_factory=dict)
     _outputs: dict[Path, Path] = field(default_factory=dict)
 
     @property
@@ -105,7 +106,7 @@ def run(address: str, body: Callable[[Stage], None], settings: type[Part] | None
         refuse_unmet_before(address)
         refuse_unwritable(outs)
         before = signature(declaration)
-        stage = Stage(address, _read(settings), fingerprint(before), outs)
+        stage = Stage(address, _read(settings), fingerprint(before), outs, before)
         os.environ[FINGERPRINT] = stage.fingerprint
         body(stage)
         _refuse_edits(address, before, signature(read_declaration(address), before))

@@ -1,4 +1,7 @@
-"""This process: how it keeps memory, and whether it leads a distributed training. Without torch, for a quick start."""
+"""This process: how it keeps memory, its cores, and whether it leads a distributed training.
+
+Without torch, for a quick start.
+"""
 
 import ctypes
 import os
@@ -16,6 +19,11 @@ def keep_freed_memory() -> None:
         mallopt(trim_threshold, 2**31 - 1)
         # Older ones allow no more than 32 MiB.
         mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25)
+
+
+def num_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def leads() -> bool:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,35 @@ from pipeline_lib.data.samples import Reading
 from pipeline_lib.labels import KINDS
 from pipeline_lib.labels.kind import is_missing
 from pipeline_lib.labels.multilabel import split as tags_of
+
+
+def wanted(labels: Sequence[str], columns: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the columns that a reader has to look for: ``columns`` says which are not called as their label is."""
+    return tuple(dict.fromkeys(columns.get(name, name) for name in labels))
+
+
+def renamed(reading: Reading, labels: Sequence[str], columns: Mapping[str, str]) -> Reading:
+    """Return a reading of :func:`wanted` columns with its labels under their own names.
+
+    Raises UserError for a column that is not there.
+    """
+    if not columns:
+        return reading
+    there = [*reading.labels, *reading.measures]
+    for name in labels:
+        if name in columns and columns[name] not in there:
+            raise UserError(
+                f"columns says that the label '{name}' is the column {shown(columns[name])}, which is not there"
+                f"{nearest(columns[name], [*there, *reading.others])}"
+            )
+    said = {name: columns.get(name, name) for name in labels}
+    has = tuple(name for name in labels if said[name] in reading.labels)
+    return replace(
+        reading,
+        labels=has,
+        samples=[replace(s, labels={name: s.labels.get(said[name]) for name in has}) for s in reading.samples],
+        measures={name: reading.measures[said[name]] for name in labels if said[name] in reading.measures},
+    )
 
 
 def label_column(name: str, cells: Sequence[Any], kind: str) -> tuple[pd.Series, list[str]]:
@@ -64,7 +94,13 @@ def notes_on_missing(reading: Reading, kinds: Mapping[str, str]) -> list[str]:
     if not offered and kinds:
         return ["nothing here is labelled"]
     return [
-        f"no image here has the label '{name}', because there is no column of this name{nearest(name, offered)}"
+        f"no image here has the label '{name}', because there is no column of this name{_instead(name, offered)}"
         for name in kinds
         if name not in has
     ]
+
+
+def _instead(name: str, offered: Sequence[str]) -> str:
+    """Say which column may be meant: the one whose name is near, or the only one."""
+    only = f"; columns: {{{name}: {offered[0]}}} would take the one that there is" if len(offered) == 1 else ""
+    return nearest(name, offered) or only

@@ -33,7 +33,7 @@ class Dataset:
 
 
 class ImageWriter:
-    """Writes an ``images.npy`` an image at a time, with the very bytes that ``np.save`` would write of all of them.
+    """Writes an ``images.npy`` some images at a time, with the very bytes that ``np.save`` would write of all of them.
 
     ``shape`` is (H, W, C). How many images there are is written into the header at the end, for which numpy leaves
     room there.
@@ -45,12 +45,12 @@ class ImageWriter:
         self._file = path.open("wb")
         self._write_header()
 
-    def append(self, image_HWC: np.ndarray) -> None:
-        """Write one image, uint8 ``[H, W, C]``; raises ValueError for another type or shape."""
-        if image_HWC.dtype != np.uint8 or image_HWC.shape != self.shape:
-            raise ValueError(f"an image is {image_HWC.dtype} {image_HWC.shape}, but must be uint8 {self.shape}")
-        self._file.write(np.ascontiguousarray(image_HWC).data)
-        self.num_images += 1
+    def append(self, images_BHWC: np.ndarray) -> None:
+        """Write images, uint8 ``[B, H, W, C]``; raises ValueError for another type or shape."""
+        if images_BHWC.dtype != np.uint8 or images_BHWC.shape[1:] != self.shape:
+            raise ValueError(f"images are {images_BHWC.dtype} {images_BHWC.shape}, but must be uint8 of {self.shape}")
+        self._file.write(np.ascontiguousarray(images_BHWC).data)
+        self.num_images += len(images_BHWC)
 
     def _write_header(self) -> None:
         header = {"descr": "|u1", "fortran_order": False, "shape": (self.num_images, *self.shape)}

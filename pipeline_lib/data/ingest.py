@@ -1,25 +1,25 @@
 """Turning what a reader found into a dataset: decode, quarantine, frame, split, describe.
 
-An image is written as soon as it is framed, so that memory holds one image and the table.
+Images are written as soon as they are framed, so that memory holds a few of them and the table.
 """
 
-import hashlib
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from pipeline_lib.core.errors import UserError
-from pipeline_lib.core.progress import track
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.columns import describe, label_column, notes_on_missing
 from pipeline_lib.data.dataset import IMAGES, LABEL_PREFIX, ImageWriter, write_table
-from pipeline_lib.data.images import BrokenImageError, decode, frame
+from pipeline_lib.data.framing import Chunk, framed
+from pipeline_lib.data.kept import Kept
 from pipeline_lib.data.samples import Reading, Sample
 from pipeline_lib.data.split import draw_split, refuse_torn_groups
 from pipeline_lib.labels import KINDS
@@ -44,6 +44,8 @@ def ingest(
     limit: int | None,
     seed: int,
     stratify: bool = True,
+    workers: int | None = None,
+    kept: Kept | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Decode and frame every sample, write the dataset into ``folder``, and return its card.
@@ -51,7 +53,9 @@ def ingest(
     ``kinds`` maps each label to a kind of ``pipeline_lib.labels``. Broken pictures are left out and listed in the
     card; ``limit`` takes that many samples at random. ``stratify`` makes the split alike in the classes of the first
     of ``kinds`` that has classes and is given here; :func:`~pipeline_lib.data.split.draw_split` says how it is drawn.
-    ``about`` is put into the card beside what is found; its ``notes`` are sentences for the person who watches.
+    ``workers`` is the number of threads, on which no byte depends; None takes all cores. ``kept`` are frames of earlier
+    runs, on which none depends either. ``about`` is put into the card beside what is found; its ``notes`` are sentences
+    for the person who watches.
 
     Raises UserError for a reading without samples, when the share of broken pictures exceeds ``max_broken``, for a
     label of the wrong kind, and for a group that the user's own splits tear.
@@ -62,17 +66,24 @@ def ingest(
     if not samples:
         raise UserError("the dataset has no image: put some there")
     measures = {name: reading.measures[name] for name in kinds if name in reading.measures}
-    found = _Found(channels, {name: [] for name in measures})
-    framing = (size, channels, content, background, invert, levels)
-    with ImageWriter(folder / IMAGES, (size, size, channels)) as writer:
-        for sample, original, digest, image in _framed(samples, found.quarantined, framing):
-            writer.append(image)
-            found.add(sample, original, digest, image)
-            for name, measure in measures.items():
-                found.measured[name].append(measure(image))
+    found = _Found((size, size, channels), {name: [] for name in measures})
+    framing = {
+        "size": size, "channels": channels, "content": content, "background": background, "invert": invert,
+        "levels": levels,
+    }  # fmt: skip
+    find, order = kept.find if kept else None, reading.in_order
+    with (
+        ImageWriter(folder / IMAGES, (size, size, channels)) as writer,
+        kept.recording(folder / IMAGES) if kept else nullcontext() as note,
+    ):
+        for chunk in framed(samples, framing, measures, in_order=order, workers=workers, find=find):
+            writer.append(chunk.images)
+            found.add(chunk)
+            if note:
+                note(chunk)
     _refuse_broken(found.quarantined, len(samples), max_broken)
     table, notes = _table(found, reading, kinds, test_fraction, seed, stratify)
-    mean, std = found.moments(size * size)
+    mean, std = found.moments()
     labels = [name for name in kinds if LABEL_PREFIX + name in table]
     card = {
         **(about or {}),
@@ -96,7 +107,7 @@ def ingest(
 class _Found:
     """What is known of the images that were written, and of those that were not."""
 
-    channels: int
+    shape: tuple[int, int, int]
     measured: dict[str, list[float | None]]
     samples: list[Sample] = field(default_factory=list)
     hashes: list[str] = field(default_factory=list)
@@ -106,25 +117,28 @@ class _Found:
     sizes: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        # Sums of whole numbers are exact, in whatever order.
-        self.sums_C, self.squares_C = np.zeros(self.channels, np.int64), np.zeros(self.channels, np.int64)
+        # Sums of whole numbers are exact, in whatever order; over images first, which is what NumPy is quick at.
+        self.sums_HWC, self.squares_HWC = np.zeros(self.shape, np.int64), np.zeros(self.shape, np.int64)
 
-    def add(self, sample: Sample, original: Image.Image, digest: str, image_HWC: np.ndarray) -> None:
-        """Take note of one image."""
-        self.samples.append(sample)
-        self.hashes.append(digest)
-        self.flags.append("blank" if image_HWC.min() == image_HWC.max() else "")
-        self.modes[original.mode] += 1
-        self.sizes["x".join(map(str, original.size))] += 1
-        pixels = image_HWC.reshape(-1, self.channels).astype(np.int64)
-        self.sums_C += pixels.sum(axis=0)
-        self.squares_C += np.square(pixels).sum(axis=0)
+    def add(self, chunk: Chunk) -> None:
+        """Take note of some images."""
+        self.samples += chunk.samples
+        self.hashes += chunk.hashes
+        self.quarantined += ({"path": sample.path, "reason": reason} for sample, reason in chunk.broken)
+        self.modes.update(chunk.modes)
+        self.sizes.update(f"{width}x{height}" for width, height in chunk.sizes)
+        for name, values in chunk.measured.items():
+            self.measured[name] += values
+        flat = chunk.images.reshape(len(chunk.images), math.prod(self.shape))
+        self.flags += np.where((flat == flat[:, :1]).all(axis=1), "blank", "").tolist()
+        self.sums_HWC += chunk.images.sum(axis=0, dtype=np.uint32)
+        self.squares_HWC += np.square(chunk.images, dtype=np.uint16).sum(axis=0, dtype=np.uint32)
 
-    def moments(self, pixels: int) -> tuple[list[float], list[float]]:
-        """Return mean and standard deviation of each channel in 0-1, of images with so many ``pixels``."""
-        total = pixels * len(self.samples)
-        mean = self.sums_C / total
-        std = np.sqrt((self.squares_C / total - mean**2).clip(0))
+    def moments(self) -> tuple[list[float], list[float]]:
+        """Return mean and standard deviation of each channel in 0-1."""
+        total = self.shape[0] * self.shape[1] * len(self.samples)
+        mean = self.sums_HWC.sum(axis=(0, 1)) / total
+        std = np.sqrt((self.squares_HWC.sum(axis=(0, 1)) / total - mean**2).clip(0))
         return (mean / 255).tolist(), (std / 255).tolist()
 
 
@@ -133,21 +147,6 @@ def _limited(samples: list[Sample], limit: int | None, seed: int) -> list[Sample
         return samples
     chosen = np.random.default_rng(derive_seed(seed, "limit")).choice(len(samples), limit, replace=False)
     return [samples[index] for index in sorted(chosen)]
-
-
-def _framed(
-    samples: list[Sample], quarantined: list[dict[str, str]], framing: tuple[Any, ...]
-) -> Iterator[tuple[Sample, Image.Image, str, np.ndarray]]:
-    """Yield each sample with its picture, the hash of its bytes, and its frame; put the broken ones aside."""
-    for sample in track(samples, "ingest", len(samples)):
-        try:
-            raw = sample.load()
-            picture = decode(raw)
-            image = frame(picture, *framing)
-        except BrokenImageError as error:
-            quarantined.append({"path": sample.path, "reason": str(error)})
-            continue
-        yield sample, picture, hashlib.sha256(raw if isinstance(raw, bytes) else picture.tobytes()).hexdigest(), image
 
 
 def _table(

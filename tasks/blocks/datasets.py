@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from tasks.blocks.base import Block, Count, Part, Share
+from tasks.blocks.base import Block, Count, Options, Part, Share
 
 Grey = Annotated[int, Field(ge=0, le=255)]
 # What DVC and every file system take as a part of a name.
@@ -17,6 +17,8 @@ class DatasetSpec(Block):
     reader: str
     path: Annotated[str, Field(min_length=1)]
     labels: str | None = None
+    columns: dict[str, str] = Field(default={})
+    options: Options = Field(default={})
     content: Count = 28
     background: Grey = 0
     invert: bool = False

@@ -2,12 +2,13 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline_lib.data.images import BrokenImageError, decode, frame, to_uint8
+from pipeline_lib.data.images import HEAD_BYTES, BrokenImageError, decode, frame, is_image, to_uint8
 
 RAMP = np.linspace(0, 255, 64).astype(np.uint8).reshape(8, 8)
 
@@ -198,3 +199,53 @@ def test_levels_stretch_the_contrast_between_two_values() -> None:
     np.testing.assert_array_equal(result, np.rint((np.arange(256.0) - 64).clip(0, 160) / 160 * 255))
     colour = frame(ramp.convert("RGB"), 16, 3, 16, 0, False, (64, 224))
     assert (colour.reshape(-1, 3) == result[:, None]).all()
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(("width", "height"), [(1601, 1200), (900, 1500)])
+def test_a_large_jpeg_is_decoded_to_a_smaller_size_and_looks_the_same(
+    width: int, height: int, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    noise = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+    picture = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+    content = encoded(picture, "JPEG", quality=95, exif=exif.tobytes())
+    whole, drafted = decode(content), decode(content, enough=64)
+    assert 128 <= max(drafted.size) < 2 * 128 and max(whole.size) == max(width, height)
+    assert drafted.info["size"] == whole.size == ((width, height) if orientation == 1 else (height, width))
+    options = {"size": 64, "channels": 3, "content": 64, "background": 0, "invert": False}
+    difference = np.abs(frame(whole, **options).astype(int) - frame(drafted, **options))
+    assert difference.mean() < 2 and np.quantile(difference, 0.99) < 10
+
+
+@pytest.mark.parametrize("colours", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("options", [
+    {}, {"subsampling": 0}, {"subsampling": 1}, {"progressive": True}, {"optimize": True}, {"quality": 10},
+    {"quality": 100}, {"restart_marker_blocks": 2}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"},
+], ids=str)  # fmt: skip
+def test_the_quick_decoder_gives_the_pixels_of_pillow(colours: str, options: dict[str, Any]) -> None:
+    pytest.importorskip("simplejpeg")
+    rng = np.random.default_rng(0)
+    for width, height in ((32, 32), (33, 17), (1, 1), (130, 8)):
+        smooth = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8)).resize((width, height)).convert(colours)
+        content = encoded(smooth, "JPEG", **options)
+        with Image.open(io.BytesIO(content)) as expected:
+            picture = decode(content)
+            assert (picture.mode, picture.size) == (expected.mode, expected.size)
+            assert (np.asarray(picture) == np.asarray(expected)).all()
+
+
+def test_what_is_not_much_larger_or_no_jpeg_is_decoded_whole() -> None:
+    picture = Image.effect_noise((200, 100), 50)
+    for content, enough in ((encoded(picture, "JPEG"), 60), (encoded(picture), 10), (encoded(picture, "JPEG"), 500)):
+        assert decode(content, enough=enough).size == (200, 100)
+        assert "size" not in decode(content, enough=enough).info
+
+
+def test_what_has_no_suffix_is_an_image_by_how_it_begins() -> None:
+    picture = Image.new("RGB", (20, 20), "red")
+    for form in ("AVIF", "GIF", "JPEG", "JPEG2000", "PNG", "TIFF", "WEBP"):
+        assert is_image(encoded(picture, form)[:HEAD_BYTES])
+    for head in (b"", b"BM is a text", b"P1 is a text", b"%PDF-1.7", bytes(16), b"RIFF1234WAVE"):
+        assert not is_image(head)

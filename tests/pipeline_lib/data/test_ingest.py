@@ -1,7 +1,10 @@
 import hashlib
 import io
+import threading
+import time
 import tracemalloc
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +84,47 @@ def test_equal_readings_give_equal_bytes(tmp_path: Path) -> None:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+@pytest.mark.parametrize("in_order", [False, True])
+def test_the_bytes_do_not_depend_on_the_number_of_threads(tmp_path: Path, in_order: bool) -> None:
+    def late(content: bytes, seconds: float) -> bytes:
+        time.sleep(seconds)
+        return content
+
+    contents = [png(index) if index % 7 else b"no picture" for index in range(200)]
+    waits = np.random.default_rng(0).uniform(0, 0.002, len(contents))
+    samples = [
+        Sample(f"{index}.png", partial(late, content, wait), {"size": index})
+        for index, (content, wait) in enumerate(zip(contents, waits, strict=True))
+    ]
+    for workers in (1, 2, 7, None):
+        run(
+            tmp_path / str(workers),
+            Reading(samples, ("size",), in_order=in_order),
+            {"size": "regression"},
+            workers=workers,
+        )
+    for name in ("images.npy", "table.parquet", "card.json"):
+        assert len({(tmp_path / str(workers) / name).read_bytes() for workers in (1, 2, 7, None)}) == 1
+
+
+def test_streams_are_loaded_in_their_order_by_one_thread(tmp_path: Path) -> None:
+    loaded: list[tuple[int, int]] = []
+
+    def load(index: int) -> bytes:
+        loaded.append((index, threading.get_ident()))
+        return png(index)
+
+    samples = [Sample(f"{index}.png", partial(load, index)) for index in range(100)]
+    run(tmp_path, Reading(samples, (), in_order=True), workers=4)
+    assert loaded == [(index, threading.get_ident()) for index in range(100)]
+
+
 def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
     num, side, content = 300, 128, png(0, side=4)
     reading = Reading([Sample(f"{index}.png", lambda: content) for index in range(num)], ())
     run(tmp_path / "warm", reading_of([content]))
     tracemalloc.start()
-    run(tmp_path / "images", reading, size=side, content=side)
+    run(tmp_path / "images", reading, size=side, content=side, workers=2)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (tmp_path / "images/images.npy").stat().st_size > num * side**2
