@@ -17,10 +17,11 @@ COMMANDS = {
     "worker": ("flows.server.worker", "run the flow for the server that PREFECT_API_URL names"),
     "sweep": ("flows.sweep.cli", "try combinations of settings, and compare them"),
     "verdict": ("tasks.verdict", "print the verdict of the last run, and where its report is"),
-    "predict": ("tasks.predict", "say what the model makes of a folder of new pictures; works outside a project"),
+    "predict": ("tasks.predict", "say what the model makes of a folder of new pictures"),
+    "export": ("tasks.export", "write the model as ONNX, with a card that says what it is"),
 }
 # What needs no project but a model.
-ANYWHERE = ("predict",)
+ANYWHERE = ("predict", "export")
 
 
 def main() -> None:

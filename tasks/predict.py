@@ -73,12 +73,18 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def model_folder(arguments: argparse.Namespace) -> Path:
+    """Return the folder of the model that the options name."""
+    if arguments.model is not None:
+        return Path(arguments.model)
+    if not PARAMS_FILE.exists():
+        raise UserError(f"there is no {PARAMS_FILE} here that says which model is meant: name its folder by --model")
+    return Path(f"models/adapted/{read_settings(Trained).seeds[0]}")
+
+
 def model_of(arguments: argparse.Namespace) -> Usable:
     """Return the model that the options name."""
-    if arguments.model is None and not PARAMS_FILE.exists():
-        raise UserError(f"there is no {PARAMS_FILE} here that says which model is meant: name its folder by --model")
-    folder = arguments.model or Path(f"models/adapted/{read_settings(Trained).seeds[0]}")
-    return load_usable(folder, arguments.like)
+    return load_usable(model_folder(arguments), arguments.like)
 
 
 def _summarise(usable: Usable, table: pd.DataFrame, broken: pd.DataFrame, out: Path) -> None:
