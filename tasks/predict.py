@@ -67,9 +67,11 @@ def main() -> None:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which model is used, and on what."""
-    parser.add_argument("--model", type=Path, metavar="DIR", help="models/adapted/ of the first of seeds, without it")
     parser.add_argument(
-        "--like", metavar="DATASET", help="frame pictures as this one's are; the first of the target, without it"
+        "--model", type=Path, metavar="DIR", help="a model's folder; without it, models/adapted/ of the first of seeds"
+    )
+    parser.add_argument(
+        "--like", metavar="DATASET", help="frame pictures as this one's are; without it, the first of the target"
     )
 
 

@@ -64,12 +64,16 @@ def load_usable(folder: Path, framed_as: str | None = None) -> Usable:
                     f"the model in {folder} has a label of the kind {kind}, which this version does not know"
                 )
         _ = framing["size"], config["encoder"], config["mean"], config["std"]
+        calibration = config.get("calibration") or {}
+        temperatures = {label: float(found["temperature"]) for label, found in calibration.items() if found}
+        if not all(temperature > 0 for temperature in temperatures.values()):
+            raise _damaged(folder, _CONFIG)
     except KeyError as error:
         raise UserError(
             f"the model in {folder} is of an older version, whose {_CONFIG} does not say {error}: run the pipeline "
             "again, which makes it anew"
         ) from None
-    except (TypeError, AttributeError, IndexError):
+    except (TypeError, ValueError, AttributeError, IndexError):
         raise _damaged(folder, _CONFIG) from None
     try:
         frame(Image.new("L", (1, 1)), **framing)
@@ -86,7 +90,6 @@ def load_usable(folder: Path, framed_as: str | None = None) -> Usable:
         raise UserError(
             f"the model in {folder} cannot be loaded ({reason(error)}): have it made or copied again"
         ) from None
-    temperatures = {label: float(found["temperature"]) for label, found in config.get("calibration", {}).items()}
     return Usable(model, framing, _framed_as(framed_as, framings, target), temperatures, known, config)
 
 

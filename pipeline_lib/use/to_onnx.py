@@ -73,7 +73,7 @@ def refuse_missing() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise UserError(
-            f"export needs {' and '.join(missing)}, which this environment lacks: install them, as with "
+            f"export needs {', '.join(missing)}, which this environment lacks: install them, as with "
             "'.venv/bin/pip install --editable .[export]' in the clone"
         )
 

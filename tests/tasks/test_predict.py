@@ -261,6 +261,11 @@ MISTAKES: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
     ),
     "a config that is cut short": (lambda: (MODEL / "config.json").write_text("{"), [], ["config.json", "cut short"]),
     "a config that is a list": (lambda: (MODEL / "config.json").write_text("[]"), [], ["config.json", "damaged"]),
+    "a temperature that is none": (
+        change(calibration={"place": {"temperature": 0}}),
+        [],
+        ["config.json", "damaged"],
+    ),
     "no weights": (lambda: (MODEL / "model.safetensors").unlink(), [], ["model.safetensors is missing"]),
     "half of the weights": (
         lambda: (MODEL / "model.safetensors").write_bytes((MODEL / "model.safetensors").read_bytes()[:999]),
