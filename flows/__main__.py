@@ -17,7 +17,11 @@ COMMANDS = {
     "worker": ("flows.server.worker", "run the flow for the server that PREFECT_API_URL names"),
     "sweep": ("flows.sweep.cli", "try combinations of settings, and compare them"),
     "verdict": ("tasks.verdict", "print the verdict of the last run, and where its report is"),
+    "predict": ("tasks.predict", "say what the model makes of a folder of new pictures"),
+    "export": ("tasks.export", "write the model as ONNX, with a card that says what it is"),
 }
+# What needs no project but a model.
+ANYWHERE = ("predict", "export")
 
 
 def main() -> None:
@@ -35,7 +39,7 @@ def main() -> None:
 def _run(command: str) -> None:
     if command not in COMMANDS:
         raise UserError(f"there is no command '{command}'{nearest(command, COMMANDS) or ': graftline lists them all'}")
-    if not PROJECT.exists():
+    if not PROJECT.exists() and command not in ANYWHERE:
         raise UserError(f"this folder has no {PROJECT}, so it is no project: change to a clone of graftline")
     # The commands in dvc.yaml say `python`: this is the one they get.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])

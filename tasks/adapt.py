@@ -23,6 +23,7 @@ from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.roles import Role
 from pipeline_lib.data.rows import Images, Rows
 from pipeline_lib.encoders.encoder import save_model
+from pipeline_lib.heads.familiarity import familiarity, load_familiarity
 from pipeline_lib.heads.learner import label_columns
 from pipeline_lib.heads.model import MultiTask, load_multi_task
 from pipeline_lib.heads.predictions import prediction_table
@@ -85,7 +86,14 @@ def run(stage: Stage[Settings], training: int) -> None:
     if block.use == AUTO:
         tables.append(tables[list(adapted).index(use)].assign(model=pd.array([AUTO] * len(tables[0]), dtype="string")))
     config = {**trained, "method": use, "fingerprint": stage.fingerprint}
-    save_model(stage.output(f"models/adapted/{training}"), adapted[use], config)
+    folder = stage.output(f"models/adapted/{training}")
+    save_model(folder, adapted[use], config)
+    known = load_familiarity(Path(f"models/heads/{training}"))
+    if use != SOURCE_ONLY:
+        domains = _known(source, target, training)
+        known = familiarity(adapted[use].encoder, *domains, device, BATCH_SIZE, training)
+    if known:
+        known.save(folder)
     write_parquet(stage.output(f"predictions/adapt/{training}.parquet"), pd.concat(tables))
     write_json(stage.output(f"predictions/adapt/{training}.json"), choice)
     curves = pd.concat([history for history in histories if len(history)] or histories)
@@ -150,6 +158,21 @@ def _answered(source: Role, target: Role) -> tuple[np.ndarray, Rows]:
     ids = np.concatenate([source.table["id"].to_numpy()[held_out], target.table["id"].to_numpy()])
     images = Images(*source.images.paths, *target.images.paths)
     return ids, Rows(images, np.concatenate([held_out, len(source) + np.arange(len(target))]))
+
+
+def _known(source: Role, target: Role, training: int) -> tuple[list[Rows], list[Rows]]:
+    """Return the images that an adapted model knows, and those that say how far off others like them may be.
+
+    The target's are divided by chance, all images of a key together: which of them are in its test split may follow
+    from its labels.
+    """
+    keys = np.sort(target.table["key"].unique())
+    drawn = np.random.default_rng(derive_seed(training, "adapt familiarity")).permutation(keys)
+    apart = target.table["key"].isin(drawn[: len(keys) // 5]).to_numpy()
+    return (
+        [Rows(source.images, source.rows("train")), Rows(target.images, np.flatnonzero(~apart))],
+        [Rows(source.images, source.rows("test")), Rows(target.images, np.flatnonzero(apart))],
+    )
 
 
 def _label(primary: str | None, model: MultiTask, carried: Sequence[str]) -> str | None:

@@ -18,6 +18,7 @@ from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.roles import Role
 from pipeline_lib.data.rows import Images, Rows
 from pipeline_lib.encoders.encoder import Encoder, from_config, load_encoder, save_model
+from pipeline_lib.heads.familiarity import familiarity
 from pipeline_lib.heads.learner import HeadsLearner, label_columns
 from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.heads.predictions import prediction_table
@@ -105,11 +106,16 @@ def _run(
     config = {
         **chosen.config(),
         "framing": framing(source, target),
+        "target": stage.params.target,
         "train": block.train if tasks else None,
         "learnt_from": {name: task.learn_from for name, task in tasks.items()},
         "fingerprint": stage.fingerprint,
     }
-    save_model(stage.output(f"models/heads/{training}"), chosen, config)
+    folder = stage.output(f"models/heads/{training}")
+    save_model(folder, chosen, config)
+    known, unknown = (_by_role(rows, len(source)) for rows in (images, held_out))
+    if found := familiarity(chosen.encoder, known, unknown, device, BATCH_SIZE, training):
+        found.save(folder)
     write_parquet(stage.output(f"predictions/heads/{training}.parquet"), pd.concat(tables))
     curves = pd.concat(histories)[CURVE] if histories else pd.DataFrame(columns=CURVE)
     write_csv(stage.output(f"plots/heads/{training}.csv"), curves)
@@ -132,6 +138,12 @@ def _training_set(source: Role, target: Role, tasks: Mapping[str, Task]) -> tupl
     parts += [len(source) + target.rows("test")] if learnt_from & {"target", "both"} else []
     held_out = np.concatenate([np.empty(0, np.int64), *parts])
     return Rows(images, train_rows), {name: known[train_rows] for name, known in values.items()}, Rows(images, held_out)
+
+
+def _by_role(rows: Rows, num_source: int) -> list[Rows]:
+    """Return those of the source and those of the target."""
+    ours = rows.rows < num_source
+    return [Rows(rows.images, rows.rows[ours]), Rows(rows.images, rows.rows[~ours])]
 
 
 def _values(source: Role, target: Role, task: Task) -> np.ndarray:

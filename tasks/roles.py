@@ -19,4 +19,4 @@ def read_both(
 
 def framing(*roles: Role) -> dict[str, Any]:
     """Return how the images of each dataset were framed, which a model needs to be used on a new file."""
-    return {name: card["framing"] for role in roles for name, card in role.cards.items()}
+    return {name: {**card["framing"], "size": card["shape"][1]} for role in roles for name, card in role.cards.items()}

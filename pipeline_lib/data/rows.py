@@ -8,7 +8,7 @@ import math
 import os
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -90,6 +90,16 @@ class Images:
             if not count:
                 raise OSError(f"{self.paths[number]} ends before its last image does")
             done += count
+
+
+class Readable(Protocol):
+    """Images of one size that are read as they are needed: those of a dataset are :class:`Rows`."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def read(self, which: "Tensor", pin: bool = False) -> "Tensor":
+        """Return images by their numbers (int64 ``[B]``), uint8 ``[B, C, H, W]``; ``pin`` is for a GPU."""
 
 
 class Rows:

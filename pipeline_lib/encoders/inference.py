@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline_lib.core.progress import track
-from pipeline_lib.data.rows import Rows
+from pipeline_lib.data.rows import Readable, Rows
 from pipeline_lib.encoders.encoder import Encoder
 
 Part = TypeVar("Part")
@@ -25,7 +25,7 @@ READ_AHEAD = 2
 def stream(
     module: nn.Module,
     encoder: Encoder,
-    rows: Rows,
+    rows: Readable,
     device: torch.device,
     batch_size: int,
     reduce: Callable[[Any], Reduced],

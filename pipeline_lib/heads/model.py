@@ -30,8 +30,11 @@ class MultiTask(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> dict[str, Tensor]:
         """Map normalised images to the outputs of every head, ``[B, K]`` each."""
-        features = self.encoder(x_BCHW)
-        return {name: head(features) for name, head in zip(self.specs, self.heads, strict=True)}
+        return self.outputs(self.encoder(x_BCHW))
+
+    def outputs(self, features_BD: Tensor) -> dict[str, Tensor]:
+        """Map features to the outputs of every head, ``[B, K]`` each."""
+        return {name: head(features_BD) for name, head in zip(self.specs, self.heads, strict=True)}
 
     def config(self) -> dict[str, Any]:
         """Return what rebuilds this model."""

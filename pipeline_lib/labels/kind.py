@@ -77,6 +77,17 @@ class Kind(ABC):
         raise TypeError(f"a {self.name} label has no probabilities of classes")
 
     @abstractmethod
+    def readable(self, outputs_NK: "Tensor", spec: Spec) -> "Tensor":
+        """Return what outputs say to a reader: probabilities ``[N, C]``, or numbers in the label's unit ``[N]``."""
+
+    @abstractmethod
+    def confidence(self, readable_NC: "Tensor") -> "Tensor":
+        """Return the probability that the answer is right, float32 ``[N]``, NaN for a kind that gives none.
+
+        It is the model's own opinion, of what :meth:`readable` returns.
+        """
+
+    @abstractmethod
     def judged(self, truth_N: np.ndarray, spec: Spec | None = None) -> tuple[str, ...] | None:
         """Return the classes (or tags) that enter scores, those with MIN_JUDGED labelled images; None for numbers."""
 

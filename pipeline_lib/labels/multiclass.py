@@ -77,6 +77,14 @@ class Multiclass(Kind):
         """Return the probability of each class, float32 ``[N, C]``."""
         return outputs_NK.float().softmax(dim=1)
 
+    def readable(self, outputs_NK: "Tensor", spec: Spec) -> "Tensor":
+        """Return the probability of each class, ``[N, C]``."""
+        return self.probabilities(outputs_NK)
+
+    def confidence(self, readable_NC: "Tensor") -> "Tensor":
+        """Return the probability of the most probable class."""
+        return readable_NC.amax(dim=1)
+
     def classes(self, values_N: np.ndarray) -> list[str]:
         """Return the classes among the values in natural order."""
         return natural_order(pd.unique(known(values_N)))

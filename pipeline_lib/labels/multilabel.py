@@ -85,6 +85,14 @@ class Multilabel(Kind):
         answers = [join(tags[k] for k in np.flatnonzero(row)) for row in (outputs_NK > 0).cpu().numpy()]
         return np.array(answers, dtype=object)
 
+    def readable(self, outputs_NK: "Tensor", spec: Spec) -> "Tensor":
+        """Return the probability of each tag, ``[N, K]``."""
+        return outputs_NK.float().sigmoid()
+
+    def confidence(self, readable_NC: "Tensor") -> "Tensor":
+        """Return the probability that all tags are right, as if they were independent."""
+        return readable_NC.maximum(1 - readable_NC).prod(dim=1)
+
     def classes(self, values_N: np.ndarray) -> list[str]:
         """Return the tags among the values in natural order."""
         return natural_order(tag for text in pd.unique(known(values_N)) for tag in split(text))

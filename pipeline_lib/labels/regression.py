@@ -75,6 +75,14 @@ class Regression(Kind):
         """Return numbers in the label's unit, float64 ``[N]``."""
         return outputs_NK.squeeze(1).double().cpu().numpy() * spec["std"] + spec["mean"]
 
+    def readable(self, outputs_NK: "Tensor", spec: Spec) -> "Tensor":
+        """Return numbers in the label's unit, ``[N]``."""
+        return outputs_NK.float().squeeze(1) * spec["std"] + spec["mean"]
+
+    def confidence(self, readable_NC: "Tensor") -> "Tensor":
+        """Return NaN: a number comes without a spread."""
+        return readable_NC.new_full(readable_NC.shape, float("nan"))
+
     def classes(self, values_N: np.ndarray) -> list[str]:
         """Return none."""
         return []

@@ -83,7 +83,8 @@ def test_labels_of_the_source_are_learnt_beside_their_baselines(capsys: pytest.C
     assert config["labels"][0]["classes"] == ["at 0", "at 1", "at 2"]
     assert config["learnt_from"] == {"place": "source", "light": "source"} and config["train"] == "scratch"
     assert set(config["framing"]) == {"drawn", "printed"}
-    assert config["framing"]["drawn"] == {"background": 0, "content": 12, "invert": False, "levels": [0, 255]}
+    framing = {"background": 0, "content": 12, "invert": False, "levels": [0, 255], "size": 12}
+    assert config["framing"]["drawn"] == framing and config["target"] == ["printed"]
     assert set(pd.read_csv(CURVE)["model"]) == {"multi_task", "frozen", "scratch", "single_task_0", "single_task_1"}
     assert set(read_json(Path("metrics/heads/0.json"))) == {f"loss.{name}" for name in pd.read_csv(CURVE)["model"]}
     assert "place, light on 42 images; handing on the scratch model" in capsys.readouterr().out

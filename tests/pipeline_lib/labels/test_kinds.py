@@ -11,6 +11,7 @@ import torch
 
 from pipeline_lib.labels import KINDS
 from pipeline_lib.labels.kind import MISSING, is_missing, labelled
+from pipeline_lib.labels.multilabel import tag_matrix
 from tests.pipeline_lib.labels.examples import perfect_outputs, spec_of, values_of
 
 kinds = pytest.mark.parametrize("kind", list(KINDS))
@@ -213,3 +214,26 @@ def test_a_head_learns_what_its_features_say(kind: str) -> None:
         optimizer.step()
     scores = KINDS[kind].scores(KINDS[kind].decode(head(features).detach(), spec), values, spec)
     assert KINDS[kind].error(scores[KINDS[kind].main]) < 0.05
+
+
+@kinds
+def test_what_is_readable_says_what_the_answer_says(kind: str) -> None:
+    values = values_of(kind)
+    spec = spec_of(kind, values)
+    head = KINDS[kind].head(8, spec)
+    with torch.no_grad():
+        outputs = head(torch.randn(50, 8, generator=torch.Generator().manual_seed(0)) * 3)
+    answers, readable = KINDS[kind].decode(outputs, spec), KINDS[kind].readable(outputs, spec)
+    confidence = KINDS[kind].confidence(readable)
+    assert confidence.shape == (50,)
+    if kind == "regression":
+        np.testing.assert_allclose(readable, answers, rtol=1e-4)
+        assert confidence.isnan().all()
+    elif kind == "multilabel":
+        has = tag_matrix(answers, spec["classes"])
+        np.testing.assert_array_equal(readable > 0.5, has)
+        np.testing.assert_allclose(confidence, np.where(has, readable, 1 - readable).prod(axis=1), rtol=1e-5)
+    else:
+        assert [spec["classes"][place] for place in readable.argmax(dim=1)] == answers.tolist()
+        np.testing.assert_allclose(readable.sum(dim=1), 1, rtol=1e-5)
+        np.testing.assert_allclose(confidence, readable.max(dim=1).values)
