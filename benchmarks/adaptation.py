@@ -35,6 +35,7 @@ from pipeline_lib.encoders.encoder import from_config
 from pipeline_lib.encoders.inference import stream
 from pipeline_lib.heads.learner import HeadsLearner, label_columns
 from pipeline_lib.heads.model import MultiTask
+from pipeline_lib.heads.strategies import STRATEGIES
 from pipeline_lib.labels import KINDS
 from pipeline_lib.training import Batches, Hardware, fit
 from pipeline_lib.views import View, augment
@@ -199,7 +200,7 @@ def _rows(path: Path, images_NCHW: np.ndarray) -> Rows:
 def _source_model(
     source: Labelled, specs: Mapping[str, Any], columns: Mapping[str, Any], seed: int, setting: Setting, folder: Path
 ) -> MultiTask:
-    """Return a model trained from scratch on the source's labels, as the stage ``heads`` hands it on by default."""
+    """Return a model of the source's labels, by the strategy ``scratch`` of the stage ``heads``."""
     pixels = source.images / 255.0
     recipe = {
         "encoder": "small_cnn",
@@ -214,7 +215,8 @@ def _source_model(
     seed_everything(fitting)
     model = MultiTask(encoder, specs)
     views = augment(encoder, setting.heads.views.model_dump())(View())
-    _fit(HeadsLearner(model, views, frozen=False), columns, SOURCE_ONLY, fitting, setting.heads, setting, folder)
+    learner = HeadsLearner(model, views, STRATEGIES["scratch"])
+    _fit(learner, columns, SOURCE_ONLY, fitting, setting.heads, setting, folder)
     return model
 
 
