@@ -101,15 +101,15 @@ def carry_over(
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        rows = _rows(folder / "target.npy", target_NCHW)
-        scored = rows if scored_KCHW is None else _rows(folder / "scored.npy", scored_KCHW)
+        rows = write_rows(folder / "target.npy", target_NCHW)
+        scored = rows if scored_KCHW is None else write_rows(folder / "scored.npy", scored_KCHW)
         # As in the pipeline, a fifth of the source is held out, which says whether there is a shift.
         order = np.random.default_rng(derive_seed(seed, "held out")).permutation(len(source.classes))
         held_out, source = source.take(order[: len(order) // 5]), source.take(order[len(order) // 5 :])
         values = {LABEL: source.classes.astype(str).astype(object)}
         specs = {LABEL: KIND.describe(values[LABEL])}
         labels = label_columns(specs, values)
-        columns: dict[str, Tensor | Rows] = {"images_BCHW": _rows(folder / "source.npy", source.images), **labels}
+        columns: dict[str, Tensor | Rows] = {"images_BCHW": write_rows(folder / "source.npy", source.images), **labels}
 
         began = time.monotonic()
         models = {SOURCE_ONLY: _source_model(source, specs, columns, seed, setting, folder)}
@@ -122,7 +122,13 @@ def carry_over(
             seconds[name] = time.monotonic() - began
         began = time.monotonic()
         prior_C = prior_of(labels["label_0"].numpy(), len(specs[LABEL]["classes"]))
-        given = (_rows(folder / "held_out.npy", held_out.images), prior_C, setting.adapt.scorers, setting.device, seed)
+        given = (
+            write_rows(folder / "held_out.npy", held_out.images),
+            prior_C,
+            setting.adapt.scorers,
+            setting.device,
+            seed,
+        )
         found = decide(models, LABEL, rows, *given)
         seconds[AUTO] = time.monotonic() - began
         answers = {name: _answers(model, scored, setting.device) for name, model in models.items()}
@@ -192,7 +198,8 @@ def read_images(path: Path, size: int, channels: int, background: int) -> tuple[
     return np.stack(images).transpose(0, 3, 1, 2), table
 
 
-def _rows(path: Path, images_NCHW: np.ndarray) -> Rows:
+def write_rows(path: Path, images_NCHW: np.ndarray) -> Rows:
+    """Return images that are read from a file, which they are written to."""
     write_npy(path, images_NCHW.transpose(0, 2, 3, 1))
     return Rows(Images(path), np.arange(len(images_NCHW)))
 

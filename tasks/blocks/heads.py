@@ -15,8 +15,8 @@ AUTO = "auto"
 class Heads(Block):
     """Heads for every label on one shared encoder."""
 
-    strategies: Annotated[list[str], Field(min_length=1)] = Field(default=["frozen", "all", "scratch"])
-    use: str = "all"
+    strategies: Annotated[list[str], Field(min_length=1)] = Field(default=["frozen", "lp_ft", "scratch"])
+    use: str = "lp_ft"
     epochs: Count = 12
     batch_size: Several = 128
     lr: Positive = 4e-3

@@ -146,9 +146,9 @@ def test_presets_are_valid_and_have_what_dvc_reads(preset: Path) -> None:
         (
             "heads.use",
             "frosen",
-            "which is neither auto nor in strategies: frozen, all, scratch; did you mean 'frozen'?",
+            "which is neither auto nor in strategies: frozen, lp_ft, scratch; did you mean 'frozen'?",
         ),
-        ("heads.use", "lp_ft", "heads: use is 'lp_ft', which is neither auto nor in strategies"),
+        ("heads.use", "all", "heads: use is 'all', which is neither auto nor in strategies"),
         ("heads.strategies", ["all", "all"], "strategies name 'all' twice: name it once"),
         ("heads.strategies", [], "heads.strategies is []"),
         ("heads.views.min_scale", None, None),
