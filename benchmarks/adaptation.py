@@ -37,6 +37,7 @@ from pipeline_lib.encoders.encoder import from_config
 from pipeline_lib.encoders.inference import stream
 from pipeline_lib.heads.learner import HeadsLearner, label_columns
 from pipeline_lib.heads.model import MultiTask
+from pipeline_lib.heads.strategies import STRATEGIES
 from pipeline_lib.labels import KINDS
 from pipeline_lib.stats.label_shift import prior_of
 from pipeline_lib.training import Batches, Hardware, fit
@@ -110,15 +111,15 @@ def carry_over(
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        rows = _rows(folder / "target.npy", target_NCHW)
-        scored = rows if scored_KCHW is None else _rows(folder / "scored.npy", scored_KCHW)
+        rows = write_rows(folder / "target.npy", target_NCHW)
+        scored = rows if scored_KCHW is None else write_rows(folder / "scored.npy", scored_KCHW)
         # As in the pipeline, a fifth of the source is held out, which says whether there is a shift.
         order = np.random.default_rng(derive_seed(seed, "held out")).permutation(len(source.classes))
         held_out, source = source.take(order[: len(order) // 5]), source.take(order[len(order) // 5 :])
         values = {LABEL: source.classes.astype(str).astype(object)}
         specs = {LABEL: KIND.describe(values[LABEL])}
         labels = label_columns(specs, values)
-        columns: dict[str, Tensor | Rows] = {"images_BCHW": _rows(folder / "source.npy", source.images), **labels}
+        columns: dict[str, Tensor | Rows] = {"images_BCHW": write_rows(folder / "source.npy", source.images), **labels}
 
         began = time.monotonic()
         models = {SOURCE_ONLY: _source_model(source, specs, columns, seed, setting, folder)}
@@ -131,7 +132,8 @@ def carry_over(
             seconds[name] = time.monotonic() - began
         began = time.monotonic()
         prior_C = prior_of(labels["label_0"].numpy(), len(specs[LABEL]["classes"]))
-        given = (_rows(folder / "held_out.npy", held_out.images), prior_C, list(SCORERS), setting.device, seed)
+        held_out_rows = write_rows(folder / "held_out.npy", held_out.images)
+        given = (held_out_rows, prior_C, list(SCORERS), setting.device, seed)
         found = decide(models, LABEL, rows, *given)
         seconds[AUTO] = time.monotonic() - began
         answers = {name: _answers(model, scored, setting.device) for name, model in models.items()}
@@ -224,7 +226,8 @@ def read_images(path: Path, size: int, channels: int, background: int) -> tuple[
     return np.stack(images).transpose(0, 3, 1, 2), table
 
 
-def _rows(path: Path, images_NCHW: np.ndarray) -> Rows:
+def write_rows(path: Path, images_NCHW: np.ndarray) -> Rows:
+    """Return images that are read from a file, which they are written to."""
     write_npy(path, images_NCHW.transpose(0, 2, 3, 1))
     return Rows(Images(path), np.arange(len(images_NCHW)))
 
@@ -232,7 +235,7 @@ def _rows(path: Path, images_NCHW: np.ndarray) -> Rows:
 def _source_model(
     source: Labelled, specs: Mapping[str, Any], columns: Mapping[str, Any], seed: int, setting: Setting, folder: Path
 ) -> MultiTask:
-    """Return a model trained from scratch on the source's labels, as the stage ``heads`` hands it on by default."""
+    """Return a model of the source's labels, by the strategy ``scratch`` of the stage ``heads``."""
     pixels = source.images / 255.0
     recipe = {
         "encoder": "small_cnn",
@@ -247,7 +250,8 @@ def _source_model(
     seed_everything(fitting)
     model = MultiTask(encoder, specs)
     views = augment(encoder, setting.heads.views.model_dump())(View())
-    _fit(HeadsLearner(model, views, frozen=False), columns, SOURCE_ONLY, fitting, setting.heads, setting, folder)
+    learner = HeadsLearner(model, views, STRATEGIES["scratch"])
+    _fit(learner, columns, SOURCE_ONLY, fitting, setting.heads, setting, folder)
     return model
 
 

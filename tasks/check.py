@@ -67,6 +67,9 @@ def _check_names(params: Params) -> None:
 
             with_options(METHODS[params.pretrain.method], params.pretrain.options, "options")
         _check_encoder(params)
+    with written_in("heads"):
+        for name in params.heads.strategies:
+            _refuse_unknown("heads/strategies", "STRATEGIES", name, "strategies")
     with written_in("adapt"):
         for name in params.adapt.methods:
             where = f"options.{name}.method" if params.adapt.candidate(name).method else "methods"

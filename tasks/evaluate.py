@@ -30,7 +30,6 @@ from pipeline_lib.structure.clusters import estimate_clusters
 from pipeline_lib.structure.structure import structure
 from tasks.blocks.adapt import Adapt
 from tasks.blocks.evaluate import Evaluate
-from tasks.blocks.heads import Heads
 from tasks.blocks.labels import Primary
 from tasks.blocks.shared import Computed, Drawn, Roles, Trained
 from tasks.roles import read_both
@@ -44,7 +43,6 @@ PROBE_COLUMNS = ["representation", "labels_per_class", "metric", "value", "low",
 class Settings(Primary, Roles, Computed, Trained, Drawn):
     """What this stage reads of params.yaml."""
 
-    heads: Heads = Heads()
     adapt: Adapt = Adapt()
     evaluate: Evaluate = Evaluate()
 
@@ -93,6 +91,7 @@ def run(stage: Stage[Settings]) -> None:
         for name in ("heads", "adapt")
     )
     choices = [read_json(Path(f"predictions/adapt/{seed}.json")) for seed in params.seeds]
+    strategies = [read_json(Path(f"predictions/heads/{seed}.json")) for seed in params.seeds]
     chosen_for = choices[0]["label"] or ""
     ids = {role.name: role.table["id"].to_numpy() for role in (source, target)}
     held_out = {name: judges[declared.domain_of(task)][name] for name, task in tasks.items()}
@@ -122,7 +121,7 @@ def run(stage: Stage[Settings]) -> None:
             ids,
             _bound(probed) if primary and primary.name == chosen_for else None,
         ),
-        "train": params.heads.train,
+        "strategies": strategies,
         "representations": described,
         "comparisons": compared,
         "delta_m": delta_m(compared, held_out),

@@ -14,18 +14,21 @@ import torch
 from pipeline_lib.core.compute import resolve_device, seed_everything
 from pipeline_lib.core.files import read_json, write_csv, write_json, write_parquet
 from pipeline_lib.core.progress import say
+from pipeline_lib.core.registry import pick
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.roles import Role
 from pipeline_lib.data.rows import Images, Rows
 from pipeline_lib.encoders.encoder import Encoder, from_config, load_encoder, save_model
 from pipeline_lib.heads.familiarity import familiarity
-from pipeline_lib.heads.learner import HeadsLearner, label_columns
+from pipeline_lib.heads.learner import label_columns
+from pipeline_lib.heads.learning import Validated, choose_strategy, learn
 from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.heads.predictions import prediction_table
+from pipeline_lib.heads.strategies import STRATEGIES, Strategy
 from pipeline_lib.labels.kind import labelled
 from pipeline_lib.labels.tasks import Task, resolve_tasks
 from pipeline_lib.views import View, augment
-from tasks.blocks.heads import Heads
+from tasks.blocks.heads import AUTO, Heads
 from tasks.blocks.labels import Labelled
 from tasks.blocks.shared import Computed, Roles
 from tasks.fitting import train
@@ -70,57 +73,78 @@ def _run(
 
     images, values, held_out = _training_set(source, target, tasks)
     held_out_ids = pd.concat([source.table["id"], target.table["id"]]).to_numpy()[held_out.rows]
-    histories: list[pd.DataFrame] = []
+    keys_N = pd.concat([source.table["key"], target.table["key"]]).to_numpy()[images.rows]
+    histories = [pd.DataFrame(columns=CURVE)]
     tables: list[pd.DataFrame] = []
 
-    def fitted(
-        name: str, encoder: Encoder, wanted: Mapping[str, Task], frozen: bool, model_name: str = ""
-    ) -> MultiTask:
+    def learnt(name: str, strategy: Strategy, wanted: Mapping[str, Task]) -> tuple[MultiTask, Validated]:
         seed = derive_seed(training, "heads", name)
+        encoder = start(strategy.pretrained)
         seed_everything(seed)
         model = MultiTask(encoder, {label: task.spec for label, task in wanted.items()})
-        learner = HeadsLearner(model, augment(encoder, block.views.model_dump())(View()), frozen)
-        columns = {"images_BCHW": images, **label_columns(model.specs, values)}
-        histories.append(train(stage, block, learner, columns, name=name, seed=seed).assign(model=name))
-        tables.append(prediction_table(model, model_name or name, held_out_ids, held_out, device, BATCH_SIZE))
-        return model
+        columns = label_columns(model.specs, {label: values[label] for label in wanted})
+        views = augment(encoder, block.views.model_dump())(View())
+        fitted = partial(train, stage, block, name=name, seed=seed)
+        apart = derive_seed(training, "heads")  # the same images are held back from all
+        history, validated = learn(strategy, model, images, columns, keys_N, views, fitted, device, apart)
+        histories.append(history.assign(model=name))
+        return model, validated
 
-    untrained = partial(from_config, read_json(pretrained / "config.json"), derive_seed(training, "pretrain"))
-    chosen = MultiTask(load_encoder(pretrained), {})
+    def predicted(model: MultiTask, name: str) -> None:
+        tables.append(prediction_table(model, name, held_out_ids, held_out, device, BATCH_SIZE))
+
+    def start(from_pretrained: bool) -> Encoder:
+        if from_pretrained:
+            return load_encoder(pretrained)
+        return from_config(read_json(pretrained / "config.json"), derive_seed(training, "pretrain"))
+
+    chosen, use = MultiTask(load_encoder(pretrained), {}), None
+    found: dict[str, Validated] = {}
     if not tasks:
-        tables.append(prediction_table(chosen, "none", held_out_ids, held_out, device, BATCH_SIZE))
+        predicted(chosen, "none")
     else:
-        models = {
-            "finetuned": fitted("multi_task", load_encoder(pretrained), tasks, frozen=False),
-            "frozen": fitted("frozen", load_encoder(pretrained), tasks, frozen=True),
-            "scratch": fitted("scratch", untrained(), tasks, frozen=False),
-        }
-        chosen = models[block.train]
-        say(f"heads: {', '.join(tasks)} on {len(images)} images; handing on the {block.train} model")
-    if len(tasks) > 1:
-        for label, task in tasks.items():
-            # Only the place of a label makes the name of a file: labels are the user's words.
-            number = list(tasks).index(label)
-            fitted(f"single_task_{number}", load_encoder(pretrained), {label: task}, False, "single_task")
+        strategies = {name: pick(STRATEGIES, name, "strategies") for name in block.strategies}
+        for strategy in strategies.values():
+            strategy.rated(chosen.encoder)  # which refuses one that the encoder cannot do, before any is trained
+        models: dict[str, MultiTask] = {}
+        for name, strategy in strategies.items():
+            models[name], found[name] = learnt(name, strategy, tasks)
+            predicted(models[name], name)
+        use = choose_strategy(found, block.strategies) if block.use == AUTO else block.use
+        chosen = models[use]
+        # Under one name whatever each training chooses: the model of all labels that is handed on.
+        handed_on = tables[list(models).index(use)]
+        tables.append(handed_on.assign(model=pd.array(["multi_task"] * len(handed_on), dtype="string")))
+        say(f"heads: {', '.join(tasks)} on {len(images)} images; handing on {use}")
+        if len(tasks) > 1:
+            for number, (label, task) in enumerate(tasks.items()):
+                # Only the place of a label makes the name of a file: labels are the user's words.
+                predicted(learnt(f"single_task_{number}", strategies[use], {label: task})[0], "single_task")
 
     config = {
         **chosen.config(),
         "framing": framing(source, target),
         "target": stage.params.target,
-        "train": block.train if tasks else None,
+        "strategy": use,
+        "calibration": found[use].calibration if use else {},
         "learnt_from": {name: task.learn_from for name, task in tasks.items()},
         "fingerprint": stage.fingerprint,
     }
     folder = stage.output(f"models/heads/{training}")
     save_model(folder, chosen, config)
     known, unknown = (_by_role(rows, len(source)) for rows in (images, held_out))
-    if found := familiarity(chosen.encoder, known, unknown, device, BATCH_SIZE, training):
-        found.save(folder)
+    if familiar := familiarity(chosen.encoder, known, unknown, device, BATCH_SIZE, training):
+        familiar.save(folder)
     write_parquet(stage.output(f"predictions/heads/{training}.parquet"), pd.concat(tables))
-    curves = pd.concat(histories)[CURVE] if histories else pd.DataFrame(columns=CURVE)
+    losses = {name: one.losses for name, one in found.items()}
+    choice = {"chosen": use, "reason": "declared" if block.use != AUTO else "validation", "losses": losses}
+    write_json(stage.output(f"predictions/heads/{training}.json"), choice)
+    curves = pd.concat([history for history in histories if len(history)] or histories)[CURVE]
     write_csv(stage.output(f"plots/heads/{training}.csv"), curves)
     final = curves.groupby("model", sort=True)["loss"].last()
-    write_json(stage.output(f"metrics/heads/{training}.json"), {f"loss.{name}": loss for name, loss in final.items()})
+    metrics = {f"loss.{name}": loss for name, loss in final.items()}
+    validation = {f"validation.{name}": one.loss for name, one in found.items()}
+    write_json(stage.output(f"metrics/heads/{training}.json"), {**metrics, **validation})
 
 
 def _training_set(source: Role, target: Role, tasks: Mapping[str, Task]) -> tuple[Rows, dict[str, np.ndarray], Rows]:

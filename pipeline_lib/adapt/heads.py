@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
@@ -11,9 +12,8 @@ from torch.optim.swa_utils import update_bn
 from pipeline_lib.core.progress import say, track
 from pipeline_lib.encoders.encoder import Encoder
 from pipeline_lib.encoders.inference import evaluating
+from pipeline_lib.heads.fitting import choose_penalties, fit_heads, has_value, held_out_folds
 from pipeline_lib.heads.model import MultiTask
-from pipeline_lib.heads.refit import refit
-from pipeline_lib.labels.kind import MISSING
 from pipeline_lib.training import Batches
 
 # Images of the source on whose features heads are fitted anew, at most.
@@ -45,14 +45,15 @@ def refit_heads(
         name: columns[f"label_{number}"][rows.to(columns[f"label_{number}"].device)]
         for number, name in enumerate(model.specs)
     }
-    names = [name for name, column in encoded.items() if name != but and _known(column).any()]
+    names = [name for name, column in encoded.items() if name != but and has_value(column).any()]
     if names:
         say(f"adapt: the {'head' if len(names) == 1 else 'heads'} of {', '.join(names)} fitted anew on the source")
         own_ND = source_features(_with_own_statistics(model.encoder, source, rows, device), source, rows, device)
         features_ND = align(own_ND) if align else source_features(model.encoder, source, rows, device)
         if but is not None and not recognises(model, but, features_ND, own_ND, encoded[but]):
             features_ND = own_ND
-        refit(model, names, features_ND, [encoded[name] for name in names])
+        given = (model, names, features_ND, [encoded[name] for name in names])
+        fit_heads(*given, choose_penalties(*given, held_out_folds(np.arange(len(rows)), seed=0).to(device)))
     model.eval()
 
 
@@ -63,7 +64,7 @@ def recognises(model: MultiTask, label: str, as_is_ND: Tensor, own_ND: Tensor, e
     That is to say that its accuracy is nearer to the one on the latter than to the share of the largest class, which a
     constant answer has. The labels are those of the source that the model was trained on.
     """
-    known_N = _known(encoded_N)
+    known_N = has_value(encoded_N)
     if not known_N.any():
         return True
     truth_M = encoded_N[known_N].long()
@@ -88,9 +89,3 @@ def _with_own_statistics(encoder: Encoder, source: Batches, rows: Tensor, device
     parts = torch.tensor_split(rows, -(-len(rows) // source.batch_size))
     update_bn((copied.normalise(source.take(part)["images_BCHW"]) for part in parts), copied)
     return copied
-
-
-def _known(encoded_N: Tensor) -> Tensor:
-    """Say of each image whether it has a value, as kinds encode it: MISSING or NaN stand for none."""
-    known = ~encoded_N.isnan() if encoded_N.is_floating_point() else encoded_N != MISSING
-    return known if known.ndim == 1 else known.any(dim=1)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline_lib.heads.model import MultiTask
+from pipeline_lib.heads.strategies import Strategy
 from pipeline_lib.labels import KINDS
 from pipeline_lib.labels.kind import Spec
 
@@ -20,24 +21,33 @@ def label_columns(specs: Mapping[str, Spec], values: Mapping[str, np.ndarray]) -
 
 
 class HeadsLearner(nn.Module):
-    """Trains a MultiTask model, which has a label at least; the loss is the mean over the labels.
+    """Trains a MultiTask model, which has a label at least, by a strategy; the loss is the mean over the labels.
 
-    ``views`` maps uint8 images to one normalised view of them. A ``frozen`` encoder stays as it is, its batch
-    statistics too.
+    ``views`` maps uint8 images to one normalised view of them. ``rates`` has the share of the learning rate of each
+    parameter of the encoder that is trained. What the strategy leaves as it is stays so, its batch statistics too.
     """
 
-    def __init__(self, model: MultiTask, views: Callable[[Tensor], list[Tensor]], frozen: bool) -> None:
+    def __init__(self, model: MultiTask, views: Callable[[Tensor], list[Tensor]], strategy: Strategy) -> None:
         super().__init__()
         if not model.specs:
             raise ValueError("a model without labels has nothing to learn from labels")
-        self.model, self.views, self.frozen = model, views, frozen
-        model.encoder.requires_grad_(not frozen)
+        self.model, self.views, self.pull = model, views, strategy.pull
+        self.rates: dict[nn.Parameter, float] = {}
+        for block, rate in strategy.rated(model.encoder):
+            self.rates |= {parameter: rate for parameter in block if rate}
+            for parameter in block:
+                parameter.requires_grad_(rate > 0)
+        for number, parameter in enumerate(self.rates if self.pull else ()):
+            # Not part of checkpoints: who resumes starts from the same weights.
+            self.register_buffer(f"start_{number}", parameter.detach().clone(), persistent=False)
 
     def train(self, mode: bool = True) -> "HeadsLearner":
-        """Set the mode; a frozen encoder stays in evaluation, so that its batch statistics stay too."""
+        """Set the mode; parts of which nothing is trained stay in evaluation, so that their batch statistics stay."""
         super().train(mode)
-        if self.frozen:
-            self.model.encoder.eval()
+        for part in self.model.encoder.modules():
+            parameters = list(part.parameters())
+            if parameters and not any(one.requires_grad for one in parameters):
+                part.eval()
         return self
 
     def forward(self, images_BCHW: Tensor, **labels: Tensor) -> dict[str, Tensor]:
@@ -47,7 +57,14 @@ class HeadsLearner(nn.Module):
         them.
         """
         (view,) = self.views(images_BCHW)
-        return label_losses(self.model, self.model.encoder(view), labels)
+        losses = label_losses(self.model, self.model.encoder(view), labels)
+        return {**losses, "loss": losses["loss"] + self._price()} if self.pull else losses
+
+    def _price(self) -> Tensor:
+        """Return the price of how far the encoder is from where it started."""
+        starts = (self.get_buffer(f"start_{number}") for number in range(len(self.rates)))
+        moves = [(now - start).square().sum() for now, start in zip(self.rates, starts, strict=True)]
+        return self.pull / 2 * torch.stack(moves).sum()
 
 
 def label_losses(model: MultiTask, features_BD: Tensor, labels: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -68,6 +68,13 @@ class Kind(ABC):
     def loss(self, outputs_BK: "Tensor", encoded_B: "Tensor") -> "Tensor":
         """Return the mean loss of the labelled rows, 0 where none is."""
 
+    def losses(self, outputs_AKB: "Tensor", encoded_B: "Tensor") -> "Tensor":
+        """Return the :meth:`loss` of each of several heads, ``[A]``, from all of their outputs."""
+        from torch.func import vmap
+
+        found: Tensor = vmap(lambda outputs_KB: self.loss(outputs_KB.T, encoded_B))(outputs_AKB)
+        return found
+
     @abstractmethod
     def decode(self, outputs_NK: "Tensor", spec: Spec) -> np.ndarray:
         """Return the answers that outputs stand for, as they are stored."""

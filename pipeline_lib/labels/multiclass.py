@@ -69,6 +69,14 @@ class Multiclass(Kind):
         total = F.cross_entropy(outputs_BK.float(), encoded_B, ignore_index=MISSING, reduction="sum")
         return total / (encoded_B != MISSING).sum().clamp(min=1)
 
+    def losses(self, outputs_AKB: "Tensor", encoded_B: "Tensor") -> "Tensor":
+        """Return the mean cross entropy of each of several heads, ``[A]``."""
+        # Along an axis that is not the last one a processor takes a softmax many rows at a time.
+        log_AKB, known_B = outputs_AKB.float().log_softmax(dim=1), encoded_B != MISSING
+        place_A1B = encoded_B.clamp(min=0).expand(len(log_AKB), 1, -1)
+        of_truth_AB = log_AKB.gather(1, place_A1B).squeeze(1) * known_B
+        return -of_truth_AB.sum(dim=1) / known_B.sum().clamp(min=1)
+
     def decode(self, outputs_NK: "Tensor", spec: Spec) -> np.ndarray:
         """Return the most probable classes, object ``[N]``."""
         return np.array(spec["classes"], dtype=object)[outputs_NK.argmax(dim=1).cpu().numpy()]

@@ -50,7 +50,7 @@ def _with_labels(rows: Mapping[str, Row], evaluation: Mapping[str, Any]) -> list
         return [(f"with labels of the source alone, {named(row['method'])}", row)] if row else []
     row = rows.get("multi-task")
     if row is None or row["outcome"] == "not_measurable":
-        row = _scored(evaluation["train"], evaluation)
+        row = _scored("multi_task", evaluation)
     whose = "all labels of its training images" + (" and the source's" if learn_from == "both" else "")
     return [(f"with {whose}, {named(row['method'])}", row)] if row else []
 

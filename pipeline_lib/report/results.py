@@ -10,7 +10,7 @@ from pipeline_lib.report.phrases import AS_CLASSES
 from pipeline_lib.report.reasons import KEPT
 from pipeline_lib.report.sentences import kind_sentences
 from pipeline_lib.report.tables import by_model, distinct, marked, projection_quality
-from pipeline_lib.report.words import capital, clean, difference, is_number, metric, named, score
+from pipeline_lib.report.words import capital, clean, difference, is_number, joined, metric, named, score
 
 Record = Mapping[str, Any]
 
@@ -32,8 +32,16 @@ def results(evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "told": {kind: capital(sentence) for kind, sentence in kind_sentences(evaluation).items()},
         "adaptation": _adaptation(evaluation),
         "use": evaluation["use"],
-        "train": evaluation["train"],
+        "handed_on": _handed_on(evaluation["strategies"]),
     }
+
+
+def _handed_on(choices: Sequence[Record]) -> str:
+    """Return by which strategies the models were trained that were handed on; empty where no label is learnt."""
+    names = [one["chosen"] for one in choices if one["chosen"]]
+    told = [f"{clean(name)} in {names.count(name)} of {len(names)} trainings" for name in dict.fromkeys(names)]
+    how = " on images held back" if any(one["reason"] == "validation" for one in choices) else ""
+    return (joined(told) if len(told) > 1 else clean("".join(names[:1]))) + (f", the best{how}" if how else "")
 
 
 def _adaptation(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def fit(
 
     ``lr`` is for a batch of 256 over all devices and is scaled to ``batches.batch_size`` in proportion. It rises for a
     tenth of the steps and falls to zero along a cosine. ``watch`` is called after every epoch for more columns.
-    A learner with a method ``begin_step(progress)`` is told before each step which share of all steps is done.
+    A learner with a method ``begin_step(progress)`` is told before each step which share of all steps is done. One with
+    an attribute ``rates`` says by parameter which share of ``lr`` it has.
     The attribute ``attrs["speed"]`` of the result says how fast this process was.
 
     Before every step torch's generators are seeded with a function of ``seed`` and the step, so that what a step draws
@@ -75,7 +77,9 @@ def fit(
     # Lightning leaves the mode as it finds it, and a learner may keep parts of itself in another one.
     learner.train()
     scaled = lr * batches.batch_size / REFERENCE_BATCH
-    module = _Module(learner, batches, lambda: make_optimizer(optimizer, learner.parameters(), scaled, weight_decay))
+    rates: Any = getattr(learner, "rates", None)
+    make = partial(make_optimizer, optimizer, lr=scaled, weight_decay=weight_decay, rates=rates)
+    module = _Module(learner, batches, lambda: make(learner.parameters()))
     module.seed = seed
     on_gpu = hardware.device.type == "cuda"
     with progress(name, epochs) as tracker:

@@ -21,14 +21,26 @@ WARMUP_SHARE = 0.1
 REFERENCE_BATCH = 256
 
 
-def make_optimizer(name: str, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> Optimizer:
-    """Return the optimiser ``name`` of OPTIMIZERS; biases and the scales of norms are not decayed."""
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
+def make_optimizer(
+    name: str,
+    parameters: Iterable[nn.Parameter],
+    lr: float,
+    weight_decay: float,
+    rates: Mapping[nn.Parameter, float] | None = None,
+) -> Optimizer:
+    """Return the optimiser ``name`` of OPTIMIZERS; biases and the scales of norms are not decayed.
+
+    ``rates`` are the shares of ``lr`` that parameters have, 1 for those that it leaves out.
+    """
+    by_kind: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for parameter in parameters:
+        if parameter.requires_grad:
+            by_kind.setdefault(((rates or {}).get(parameter, 1.0), parameter.ndim > 1), []).append(parameter)
     groups: list[dict[str, Any]] = [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
+        {"params": by_kind[rate, decayed], "lr": lr * rate, "weight_decay": weight_decay if decayed else 0.0}
+        for rate, decayed in sorted(by_kind, reverse=True)
     ]
-    return OPTIMIZERS[name]([group for group in groups if group["params"]], lr=lr)
+    return OPTIMIZERS[name](groups, lr=lr)
 
 
 def warmup_cosine(optimizer: Optimizer, steps: int) -> LambdaLR:

@@ -1,19 +1,35 @@
 """The block ``heads``."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from tasks.blocks.base import Block, Count, Positive, Several
+from pipeline_lib.core.errors import nearest, shown
+from tasks.blocks.base import Block, Count, Positive, Several, listed, repeated
 from tasks.blocks.views import DIGITS, Views
+
+# The word of ``use`` for the choice on the validation part.
+AUTO = "auto"
 
 
 class Heads(Block):
     """Heads for every label on one shared encoder."""
 
-    train: Literal["frozen", "finetuned", "scratch"] = "scratch"
+    strategies: Annotated[list[str], Field(min_length=1)] = Field(default=["frozen", "lp_ft", "scratch"])
+    use: str = "lp_ft"
     epochs: Count = 12
     batch_size: Several = 128
     lr: Positive = 4e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     views: Views = DIGITS.model_copy(update={"min_scale": 0.6})
+
+    @model_validator(mode="after")
+    def _use_is_a_strategy(self) -> "Heads":
+        if (twice := repeated(self.strategies)) is not None:
+            raise ValueError(f"strategies name {shown(twice)} twice: name it once")
+        if self.use not in (*self.strategies, AUTO):
+            hint = nearest(self.use, (*self.strategies, AUTO))
+            raise ValueError(
+                f"use is {shown(self.use)}, which is neither {AUTO} nor in strategies: {listed(self.strategies)}{hint}"
+            )
+        return self

@@ -54,7 +54,7 @@ PARAMS: Mapping[str, Any] = {
     "audit": {"sample": 40, "permutations": 10},
     "select": {},
     "pretrain": {**TRAINED, "weights_path": PARAMS_FILE.name, "devices": 1},
-    "heads": {**TRAINED, "train": "scratch"},
+    "heads": {**TRAINED, "strategies": ["frozen", "all", "scratch"], "use": "scratch"},
     "adapt": {**TRAINED, "methods": ["adabn", "shot_im"], "use": "shot_im"},
     "embed": {"source_sample": 30},
     "evaluate": {"labels_per_class": [1, 2], "repeats": 2, "restarts": 1, "neighbors": 5, "umap_dims": 2},

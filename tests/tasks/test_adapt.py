@@ -88,6 +88,7 @@ def test_every_adapter_of_the_list_answers_and_the_declared_one_is_handed_on(
     assert same(_parameters(before), _parameters(after), "encoder.") == (use not in TRAINS)
     config, given = (read_json(Path(folder) / "config.json") for folder in (MODEL, "models/heads/0"))
     assert config.pop("method") == ("source_only" if use == "none" else use)
+    assert config.pop("calibration") == (given["calibration"] if use == "none" else {}) and given["calibration"]
     assert {name: given[name] for name in config} == config
     assert f"handing on the model {'as it is' if use == 'none' else f'after {use}'}" in capsys.readouterr().out
 

@@ -57,6 +57,7 @@ def test_what_is_right_is_said_to_be_so(capsys: pytest.CaptureFixture[str]) -> N
         ({"select__method": "random", "select__options": {"no": 1}}, r"select in params\.yaml: options has no option"),
         ({"pretrain__method": "simlcr"}, r"pretrain in params\.yaml: method is 'simlcr', .* 'simclr'"),
         ({"pretrain__options": {"temprature": 1}}, r"pretrain in params\.yaml: options .*temprature.*'temperature'"),
+        ({"heads__strategies": ["al"], "heads__use": "auto"}, r"heads in params\.yaml: strategies is 'al', .* 'all'"),
         ({"pretrain__options": {"temperature": -1}}, r"pretrain in params\.yaml: options\.temperature is -1"),
         ({"pretrain__encoder": "small_cn"}, r"pretrain in params\.yaml: encoder is 'small_cn', .* 'small_cnn'"),
         ({"pretrain__weights": "file", "pretrain__weights_path": "no.pt"}, r"weights_path in params\.yaml is 'no\.pt'"),
@@ -104,7 +105,7 @@ def test_what_dvc_yaml_gets_wrong_is_one_sentence(old: str, new: str, sentence: 
     ("package", "registry"),
     [
         ("data/readers", "READERS"), ("select", "SELECTORS"), ("methods", "METHODS"), ("adapt", "ADAPTERS"),
-        ("encoders", "ENCODERS"),
+        ("encoders", "ENCODERS"), ("heads/strategies", "STRATEGIES"),
     ],
 )  # fmt: skip
 def test_names_are_those_of_the_dict(package: str, registry: str) -> None:

@@ -116,7 +116,7 @@ READERS = {
     "evaluate": {"evaluate"},
     "embed": {"embed@0"},
     "adapt": {"adapt@0", "evaluate"},
-    "heads": {"heads@0", "evaluate"},
+    "heads": {"heads@0"},
     "pretrain": {"pretrain@0"},
     "select": {"select"},
     "audit": {"audit"},

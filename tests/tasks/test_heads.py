@@ -9,7 +9,9 @@ from safetensors.torch import load_file
 
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.files import read_json
+from pipeline_lib.encoders import ENCODERS
 from pipeline_lib.heads.model import load_multi_task
+from pipeline_lib.heads.strategies import STRATEGIES
 from tests.tasks.project import (
     PARAMS,
     bytes_of,
@@ -28,6 +30,7 @@ from tests.tasks.project import (
 )
 
 MODEL, PREDICTIONS, CURVE = "models/heads/0", "predictions/heads/0.parquet", "plots/heads/0.csv"
+CHOICE = "predictions/heads/0.json"
 ONE_LABEL: dict[str, Any] = {"labels": {"place": "multiclass"}}
 COLUMNS = ["id", "model", "label", "predicted_class", "predicted_value"]
 
@@ -65,36 +68,45 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_labels_of_the_source_are_learnt_beside_their_baselines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_labels_of_the_source_are_learnt_by_every_strategy(capsys: pytest.CaptureFixture[str]) -> None:
+    write_params(heads={"strategies": list(STRATEGIES)})
     run("heads")
     found = predictions()
     assert list(found) == COLUMNS
-    pairs = {
-        (model, label) for model in ("multi_task", "frozen", "scratch", "single_task") for label in PARAMS["labels"]
-    }
+    pairs = {(model, label) for model in (*STRATEGIES, "multi_task", "single_task") for label in PARAMS["labels"]}
     assert set(zip(found["model"], found["label"], strict=True)) == pairs
     assert all(set(part["id"]) == ids_of("drawn") for _, part in found.groupby(["model", "label"]))
+    count = len(pairs) // 2 * len(ids_of("drawn"))
     assert found.groupby("label")[["predicted_class", "predicted_value"]].count().to_numpy().tolist() in (
-        [[0, 72], [72, 0]],
-        [[72, 0], [0, 72]],
+        [[0, count], [count, 0]],
+        [[count, 0], [0, count]],
     )
     config = read_json(Path(MODEL) / "config.json")
     assert [one["name"] for one in config["labels"]] == ["place", "light"]
     assert config["labels"][0]["classes"] == ["at 0", "at 1", "at 2"]
-    assert config["learnt_from"] == {"place": "source", "light": "source"} and config["train"] == "scratch"
+    assert config["learnt_from"] == {"place": "source", "light": "source"} and config["strategy"] == "scratch"
+    assert set(config["calibration"]) == {"place"}, "numbers have no probabilities"
+    assert config["calibration"]["place"]["images"] == 4 and config["calibration"]["place"]["temperature"] > 0
     assert set(config["framing"]) == {"drawn", "printed"}
     framing = {"background": 0, "content": 12, "invert": False, "levels": [0, 255], "size": 12}
     assert config["framing"]["drawn"] == framing and config["target"] == ["printed"]
-    assert set(pd.read_csv(CURVE)["model"]) == {"multi_task", "frozen", "scratch", "single_task_0", "single_task_1"}
-    assert set(read_json(Path("metrics/heads/0.json"))) == {f"loss.{name}" for name in pd.read_csv(CURVE)["model"]}
-    assert "place, light on 42 images; handing on the scratch model" in capsys.readouterr().out
+    trained = {*STRATEGIES, "single_task_0", "single_task_1"} - {"frozen"}
+    assert set(pd.read_csv(CURVE)["model"]) == trained
+    keys = {f"loss.{name}" for name in trained} | {f"validation.{name}" for name in STRATEGIES}
+    assert set(read_json(Path("metrics/heads/0.json"))) == keys
+    choice = read_json(Path(CHOICE))
+    assert (choice["chosen"], choice["reason"], set(choice["losses"])) == ("scratch", "declared", set(STRATEGIES))
+    assert all(set(losses) == set(PARAMS["labels"]) for losses in choice["losses"].values())
+    assert "place, light on 42 images; handing on scratch" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("handed_on", ["frozen", "finetuned", "scratch"])
+@pytest.mark.parametrize("handed_on", ["frozen", "all", "scratch"])
 def test_the_declared_model_is_handed_on_and_one_label_shares_nothing(handed_on: str) -> None:
-    write_params(**ONE_LABEL, heads={"train": handed_on})
+    write_params(**ONE_LABEL, heads={"use": handed_on})
     run("heads")
-    assert set(predictions()["model"]) == {"multi_task", "frozen", "scratch"}
+    assert set(predictions()["model"]) == {"multi_task", "frozen", "all", "scratch"}
+    answers = {name: part["predicted_class"].tolist() for name, part in predictions().groupby("model")}
+    assert answers["multi_task"] == answers[handed_on]
     pretrained, start, found = (encoder_of(name) for name in ("models/encoder/0", "models/encoder/0/start", MODEL))
     assert equal(pretrained, found) == (handed_on == "frozen")
     # A model that starts from the pretrained weights is still near them after three steps.
@@ -103,6 +115,37 @@ def test_the_declared_model_is_handed_on_and_one_label_shares_nothing(handed_on:
         for other in (pretrained, start)
     ]
     assert (apart[0] < apart[1] / 2) == (handed_on != "scratch")
+
+
+def test_auto_hands_on_the_best_on_the_training_images_that_are_held_back() -> None:
+    write_params(heads={"use": "auto"})
+    run("heads")
+    choice = read_json(Path(CHOICE))
+    means = {name: np.mean(list(losses.values())) for name, losses in choice["losses"].items()}
+    assert choice["chosen"] == min(means, key=lambda name: means[name]) and choice["reason"] == "validation"
+    assert read_json(Path(MODEL) / "config.json")["strategy"] == choice["chosen"]
+
+
+def test_a_strategy_that_the_encoder_cannot_do_is_refused_before_any_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENCODERS, "small_cnn", lambda channels, size: OneBlock())
+    write_encoder()
+    write_params(heads={"strategies": ["scratch", "last_block"]})
+    sentence = r"^heads in params\.yaml: strategies name last_block, which needs .* but 'small_cnn' is one: leave"
+    with pytest.raises(UserError, match=sentence):
+        run("heads")
+    assert not Path("models/heads").exists() and not Path(".graftline").exists()
+
+
+class OneBlock(torch.nn.Module):
+    """An encoder that cannot be cut into blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(144, 8)
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.linear(x_BCHW.flatten(1))
+        return found
 
 
 def test_without_labels_the_encoder_is_handed_on(capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,7 +174,7 @@ def test_each_label_is_held_out_where_it_is_learnt() -> None:
     assert read_json(Path(MODEL) / "config.json")["learnt_from"] == {"place": "source", "light": "target"}
     found = predictions()
     assert set(found["id"]) == ids_of("drawn") | ids_of("printed")
-    assert set(found["model"]) == {"multi_task", "frozen", "scratch", "single_task"}
+    assert set(found["model"]) == {"multi_task", "frozen", "all", "scratch", "single_task"}
 
 
 @pytest.mark.parametrize(("learn_from", "other"), [("source", "printed"), ("target", "drawn")])

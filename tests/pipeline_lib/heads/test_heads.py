@@ -13,6 +13,7 @@ from pipeline_lib.encoders.encoder import from_config, save_model
 from pipeline_lib.heads.learner import HeadsLearner, label_columns
 from pipeline_lib.heads.model import MultiTask, load_multi_task
 from pipeline_lib.heads.predictions import prediction_table
+from pipeline_lib.heads.strategies import STRATEGIES
 from pipeline_lib.labels import KINDS
 from pipeline_lib.labels.kind import Spec
 from tests.pipeline_lib.labels.examples import spec_of, values_of
@@ -32,7 +33,8 @@ def make_model(specs: dict[str, Spec] | None = None, seed: int = 0) -> MultiTask
 
 
 def make_learner(model: MultiTask, frozen: bool = False) -> HeadsLearner:
-    return HeadsLearner(model, lambda images: [model.encoder.normalise(images)], frozen).train()
+    strategy = STRATEGIES["frozen" if frozen else "all"]
+    return HeadsLearner(model, lambda images: [model.encoder.normalise(images)], strategy).train()
 
 
 def make_images(num: int) -> Tensor:

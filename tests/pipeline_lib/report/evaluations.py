@@ -132,7 +132,7 @@ def make_evaluation(
         "tasks": tasks,
         "use": "shot_im",
         "adaptation": {"label": primary, "metric": None, "candidates": [], "choices": []},
-        "train": "finetuned",
+        "strategies": [{"chosen": "all", "reason": "declared", "losses": {"all": {"digit": 0.1}}}],
         "representations": [{"name": name, "dim": 8, "what": f"what {name} is"} for name in REPRESENTATIONS],
         "comparisons": comparisons,
         "delta_m": None,

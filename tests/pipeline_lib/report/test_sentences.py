@@ -255,7 +255,7 @@ def test_a_model_that_is_not_compared_still_has_its_score_in_the_headline():
     row = make_comparison("transductive", None, "not_measurable", reason="not_adapted")
     headline = lines(make_evaluation([row]))[0]
     assert "with labels of the source alone, the model as trained on the source has a balanced accuracy of" in headline
-    scores = [make_score("target", "finetuned", "digit", "multiclass", 0.12)]
+    scores = [make_score("target", "multi_task", "digit", "multiclass", 0.12)]
     evaluation = make_evaluation([], [make_task(learn_from="target")], scores=scores)
     assert lines(evaluation)[0].startswith("Nothing here is clearly better than a constant answer"), (
         "its interval has it"

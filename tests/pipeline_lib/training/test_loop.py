@@ -12,6 +12,7 @@ from pipeline_lib.data.rows import Rows
 from pipeline_lib.encoders.encoder import Encoder
 from pipeline_lib.heads.learner import HeadsLearner
 from pipeline_lib.heads.model import MultiTask
+from pipeline_lib.heads.strategies import STRATEGIES
 from pipeline_lib.labels import KINDS
 from pipeline_lib.methods import METHODS
 from pipeline_lib.training import Batches, Hardware, checkpoints, fit, loop
@@ -183,7 +184,7 @@ def test_a_handful_of_images_is_enough(tmp_path: Path, learns: str, images: int,
         learner = METHODS["simclr"](encoder, augment(encoder))
     else:
         spec = KINDS["multiclass"].describe(np.array(["a", "b"], dtype=object))
-        learner = HeadsLearner(MultiTask(encoder, {"shape": spec}), augment(encoder)(View()), False)
+        learner = HeadsLearner(MultiTask(encoder, {"shape": spec}), augment(encoder)(View()), STRATEGIES["all"])
         columns["label_0"] = torch.arange(images) % 2
     history = fit(
         learner,

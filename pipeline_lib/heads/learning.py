@@ -1,0 +1,116 @@
+"""One strategy from its start to its end: heads fitted, the rest trained, and what images held back say of it.
+
+N counts the training images, V those that are held back: the validation part.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from pipeline_lib.core.seeds import derive_seed
+from pipeline_lib.data.rows import Rows
+from pipeline_lib.data.split import draw_split
+from pipeline_lib.encoders.inference import features, stream
+from pipeline_lib.heads.calibration import temperature
+from pipeline_lib.heads.fitting import choose_penalties, fit_heads, has_value, held_out_folds
+from pipeline_lib.heads.learner import HeadsLearner
+from pipeline_lib.heads.model import MultiTask
+from pipeline_lib.heads.strategies import Strategy
+from pipeline_lib.labels import KINDS
+
+VALIDATION = 0.1
+BATCH_SIZE = 512  # of images that nothing is trained on
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What the validation part says of a trained model: each label's loss (None where no image of it has the label).
+
+    Attributes: ``losses`` by label, after calibration; ``calibration`` of each label with classes: its ``temperature``
+    and the number of ``images`` that it was fitted to.
+    """
+
+    losses: Mapping[str, float | None]
+    calibration: Mapping[str, Mapping[str, float]]
+
+    @property
+    def loss(self) -> float:
+        """The mean over the labels of which an image is held back; 0 without any."""
+        found = [loss for loss in self.losses.values() if loss is not None]
+        return float(np.mean(found)) if found else 0.0
+
+
+def validation_part(keys_N: np.ndarray, seed: int) -> np.ndarray:
+    """Return which training images are held back, bool ``[N]``: a tenth, and images of one key on one side.
+
+    Images of a single key are all trained on.
+    """
+    part_N = np.array(draw_split(keys_N.tolist(), VALIDATION, seed), dtype=object) == "test"
+    return part_N & (not part_N.all())
+
+
+def learn(
+    strategy: Strategy,
+    model: MultiTask,
+    rows: Rows,
+    labels: Mapping[str, Tensor],
+    keys_N: np.ndarray,
+    views: Callable[[Tensor], list[Tensor]],
+    train: Callable[[nn.Module, Mapping[str, Any]], pd.DataFrame],
+    device: torch.device,
+    seed: int,
+) -> tuple[pd.DataFrame, Validated]:
+    """Train ``model`` by a strategy, in place; return how that went (epoch, loss) and what held-back images say.
+
+    ``rows`` are the training images, ``labels`` their columns as :func:`~pipeline_lib.heads.learner.label_columns`
+    makes them, and ``keys_N`` tells images apart that must not be torn. ``train`` fits a learner to columns. The
+    validation part depends on ``seed`` and the keys, and trains nothing; only heads that are all there is to train are
+    fitted to it too, once it has spoken, for that takes no time.
+    """
+    part_N = validation_part(keys_N, derive_seed(seed, "validation"))
+    history = pd.DataFrame({"epoch": [], "loss": []})
+    names, trains = list(model.specs), strategy.trains(model.encoder)
+    fitted = torch.from_numpy(np.flatnonzero(~part_N))
+    if strategy.heads_first:
+        features_ND = torch.from_numpy(features(model.encoder, rows, device, BATCH_SIZE, "features")).to(device)
+        encoded = [column.to(device) for column in labels.values()]
+        given = (model.to(device), names, features_ND[~part_N], [column[~part_N] for column in encoded])
+        folds_N = held_out_folds(keys_N[~part_N], derive_seed(seed, "folds")).to(device)
+        penalties = choose_penalties(*given, folds_N)
+        fit_heads(*given, penalties)
+    if trains:
+        columns = {"images_BCHW": Rows(rows.images, rows.rows[~part_N])}
+        history = train(
+            HeadsLearner(model, views, strategy), {**columns, **{name: one[fitted] for name, one in labels.items()}}
+        )
+    held_back = {name: column[torch.from_numpy(part_N)] for name, column in zip(names, labels.values(), strict=True)}
+    validated = validate(model, Rows(rows.images, rows.rows[part_N]), held_back, device)
+    if not trains:
+        fit_heads(model, names, features_ND, encoded, penalties)
+    return history, validated
+
+
+def validate(model: MultiTask, rows: Rows, encoded: Mapping[str, Tensor], device: torch.device) -> Validated:
+    """Return what images that trained nothing say of a model; ``encoded`` are their values by label, ``[V]``."""
+    batches = stream(model, model.encoder, rows, device, BATCH_SIZE, lambda outputs: outputs, None)
+    losses: dict[str, float | None] = {}
+    calibration = {}
+    for name, spec in model.specs.items():
+        kind, known_V = KINDS[spec["kind"]], has_value(encoded[name])
+        outputs_VK = torch.cat([batch[name] for batch in batches])[known_V] if batches else torch.empty(0)
+        if kind.has_classes:
+            found = temperature(outputs_VK, encoded[name][known_V])
+            calibration[name] = {"temperature": round(found, 4), "images": len(outputs_VK)}
+            outputs_VK = outputs_VK / found
+        losses[name] = float(kind.loss(outputs_VK, encoded[name][known_V])) if len(outputs_VK) else None
+    return Validated(losses, calibration)
+
+
+def choose_strategy(found: Mapping[str, Validated], names: Sequence[str]) -> str:
+    """Return the strategy with the least mean loss on the validation part, the first of several."""
+    return min(names, key=lambda name: found[name].loss)

@@ -1,0 +1,8 @@
+"""Heads first, and then everything (LP-FT, Kumar 2022, https://arxiv.org/abs/2202.10054).
+
+Random heads would send the first gradients in random directions through the encoder, away from what it has learnt.
+"""
+
+from pipeline_lib.heads.strategies.strategy import Strategy
+
+LP_FT = Strategy("lp_ft", rates=lambda num_blocks: [1.0] * num_blocks, heads_first=True)

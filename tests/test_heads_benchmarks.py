@@ -1,0 +1,76 @@
+"""The benchmarks of heads: that they measure what they say they measure."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import frozen_heads, inductive, vendors
+from benchmarks.adaptation import Labelled, write_rows
+from benchmarks.inductive import ALL, TARGET, Scale, Task, labels_saved, run_seed
+
+
+def test_ours_is_as_right_as_scikit_learn_on_the_features_that_are_drawn():
+    x_ND, classes_N = frozen_heads.draw(900, seed=1)
+    held_out_N = np.arange(600) % 5 == 0
+    head = frozen_heads.fit_ours(x_ND[:600], classes_N[:600], held_out_N)
+    peer = frozen_heads.fit_sklearn(x_ND[:600], classes_N[:600], 3)
+    with torch.no_grad():
+        said = head(torch.from_numpy(x_ND[600:])).argmax(dim=1).numpy()
+    ours, theirs = ((answers == classes_N[600:]).mean() for answers in (said, peer.predict(x_ND[600:])))
+    assert ours > 0.2 and abs(ours - theirs) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("lp_ft", "saved"),
+    [
+        ({10: 0.5, 100: 0.7, 1000: 0.9}, 0.9),  # as good with 100
+        ({10: 0.5, 100: 0.6, 1000: 0.8}, 1 - 10 ** (-0.5)),  # half the way from 100 to 1,000
+        ({10: 0.1, 100: 0.2, 1000: 0.69}, None),
+        ({10: 0.1, 100: 0.2, 1000: 0.7}, 0.0),
+    ],
+)
+def test_labels_saved_are_read_off_the_curve(lp_ft, saved):
+    found = labels_saved({"scratch": {10: 0.2, 100: 0.4, 1000: 0.7}, "lp_ft": lp_ft})
+    assert found == (None if saved is None else pytest.approx(saved, abs=1e-4))
+
+
+def test_concepts_that_score_are_in_no_training_and_budgets_are_shown_to_all(tmp_path: Path, monkeypatch):
+    rng = np.random.default_rng(0)
+    num = 60
+    emoji = {
+        vendor: Labelled(rng.integers(0, 256, (num, 3, 32, 32)).astype(np.uint8), np.arange(num) % 3)
+        for vendor in vendors.VENDORS
+    }
+    concepts = {vendor: np.array([f"concept {row}" for row in range(num)], dtype=object) for vendor in vendors.VENDORS}
+    test = vendors.tested(concepts, 0)
+    given = []
+    pretrained = inductive.pretrained
+
+    def seen(images, task, epochs):
+        given.append(images)
+        return pretrained(images, task, epochs)
+
+    monkeypatch.setattr(inductive, "pretrained", seen)
+    monkeypatch.setattr(inductive, "lite0", lambda like: None)
+    monkeypatch.setattr(inductive, "LEAST_STEPS", 2)
+    monkeypatch.setattr(inductive, "HEADS", inductive.HEADS.model_copy(update={"epochs": 2}))
+    task = Task(
+        rows=write_rows(tmp_path / "target.npy", emoji[TARGET].images),
+        truth=emoji[TARGET].classes.astype(str).astype(object),
+        concepts=concepts[TARGET],
+        train=np.flatnonzero(~test[TARGET]),
+        test=np.flatnonzero(test[TARGET]),
+        seed=0,
+        device=torch.device("cpu"),
+        folder=tmp_path,
+    )
+    found = run_seed(emoji, concepts, Scale(None, 1, (4, ALL), ("frozen", "lp_ft", "scratch")), task)
+    (source,) = given
+    assert len(source) == sum(int((~test[vendor]).sum()) for vendor in vendors.VENDORS if vendor != TARGET)
+    assert list(found) == [12, len(task.train)]
+    for scores in found.values():
+        assert list(scores) == ["pixels", "frozen", "lp_ft", "scratch", "auto"]
+        assert all(0 <= one["score"] <= 1 for one in scores.values())
+        assert scores["auto"] in [scores[name] for name in ("frozen", "lp_ft", "scratch")]
