@@ -14,7 +14,7 @@ from pipeline_lib.core.errors import UserError, nearest, shown
 from tasks.blocks.adapt import Adapt
 from tasks.blocks.audit import Audit
 from tasks.blocks.base import listed, repeated
-from tasks.blocks.datasets import Ingested
+from tasks.blocks.datasets import GROUP, Ingested
 from tasks.blocks.embed import Embed
 from tasks.blocks.evaluate import Evaluate
 from tasks.blocks.heads import Heads
@@ -74,10 +74,10 @@ class Params(Primary, Roles, Ingested, Framed, Computed, Trained, Drawn):
     def _columns_are_of_labels(self) -> "Params":
         for name, spec in self.datasets.items():
             for label in spec.columns:
-                if label not in self.labels:
+                if label not in (*self.labels, GROUP):
                     raise ValueError(
-                        f"datasets.{name}.columns names {shown(label)}, which is not among the labels: they are "
-                        f"{listed(self.labels)}{nearest(label, self.labels)}"
+                        f"datasets.{name}.columns names {shown(label)}, which is neither {GROUP} nor among the labels: "
+                        f"they are {listed(self.labels)}{nearest(label, [*self.labels, GROUP])}"
                     )
         return self
 

@@ -13,32 +13,42 @@ from pipeline_lib.labels import KINDS
 from pipeline_lib.labels.kind import is_missing
 from pipeline_lib.labels.multilabel import split as tags_of
 
+# What a column may say beside labels: which images belong together.
+GROUP = "group"
+
 
 def wanted(labels: Sequence[str], columns: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the columns that a reader has to look for: ``columns`` says which are not called as their label is."""
-    return tuple(dict.fromkeys(columns.get(name, name) for name in labels))
+    """Return the columns that a reader has to look for: ``columns`` says which are not called as their label is.
+
+    It may say which column is the group, too.
+    """
+    return tuple(dict.fromkeys([*(columns.get(name, name) for name in labels), *columns.values()]))
 
 
 def renamed(reading: Reading, labels: Sequence[str], columns: Mapping[str, str]) -> Reading:
-    """Return a reading of :func:`wanted` columns with its labels under their own names.
+    """Return a reading of :func:`wanted` columns with its labels, and the group, under their own names.
 
     Raises UserError for a column that is not there.
     """
     if not columns:
         return reading
     there = [*reading.labels, *reading.measures]
-    for name in labels:
-        if name in columns and columns[name] not in there:
+    for name, column in columns.items():
+        if column not in there:
+            what = f"the label '{name}'" if name in labels else f"the {name}"
             raise UserError(
-                f"columns says that the label '{name}' is the column {shown(columns[name])}, which is not there"
-                f"{nearest(columns[name], [*there, *reading.others])}"
+                f"columns says that {what} is the column {shown(column)}, which is not there"
+                f"{nearest(column, [*there, *reading.others])}"
             )
+    samples = reading.samples
+    if GROUP in columns and GROUP not in labels:
+        samples = [replace(sample, group=sample.labels.get(columns[GROUP])) for sample in samples]
     said = {name: columns.get(name, name) for name in labels}
     has = tuple(name for name in labels if said[name] in reading.labels)
     return replace(
         reading,
         labels=has,
-        samples=[replace(s, labels={name: s.labels.get(said[name]) for name in has}) for s in reading.samples],
+        samples=[replace(s, labels={name: s.labels.get(said[name]) for name in has}) for s in samples],
         measures={name: reading.measures[said[name]] for name in labels if said[name] in reading.measures},
     )
 

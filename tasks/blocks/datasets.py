@@ -10,6 +10,9 @@ Grey = Annotated[int, Field(ge=0, le=255)]
 # What DVC and every file system take as a part of a name.
 DatasetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,49}$")]
 
+# What `columns` may name beside labels.
+GROUP = "group"
+
 
 class DatasetSpec(Block):
     """Where the images of a dataset come from and how they are framed."""

@@ -74,6 +74,18 @@ def test_a_label_of_ones_own_takes_the_folders_by_its_column(tmp_path: Path) -> 
         renamed(class_folders(tmp_path, None, wanted(labels, columns)), labels, columns)
 
 
+def test_a_column_of_any_name_may_be_the_group(tmp_path: Path) -> None:
+    put(tmp_path, "cat/1.png", "dog/1.png", "dog/2.png")
+    (tmp_path / "more.csv").write_text("file,tray\ncat/1.png,7\ndog/1.png,7\n")
+    labels, columns = ("label",), {"group": "tray"}
+    reading = renamed(class_folders(tmp_path, "more.csv", wanted(labels, columns)), labels, columns)
+    assert reading.labels == labels
+    assert [sample.group for sample in reading.samples] == ["7", "7", None]
+    with pytest.raises(UserError, match=r"the group is the column 'trya', which is not there; did you mean 'tray'"):
+        columns = {"group": "trya"}
+        renamed(class_folders(tmp_path, "more.csv", wanted(labels, columns)), labels, columns)
+
+
 def test_what_no_folder_can_tell_is_said(tmp_path: Path) -> None:
     put(tmp_path / "flat", "1.png")
     with pytest.raises(UserError, match="lie in no folders"):
