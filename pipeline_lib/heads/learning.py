@@ -23,7 +23,7 @@ from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.heads.strategies import Strategy
 from pipeline_lib.labels import KINDS
 
-VALIDATION = 0.1
+VALIDATION, FEW = 0.1, 20
 BATCH_SIZE = 512  # of images that nothing is trained on
 
 
@@ -48,10 +48,10 @@ class Validated:
 def validation_part(keys_N: np.ndarray, seed: int) -> np.ndarray:
     """Return which training images are held back, bool ``[N]``: a tenth, and images of one key on one side.
 
-    Images of a single key are all trained on.
+    None is where there are fewer than FEW, for what two of them say is chance, or where less than two would be left.
     """
     part_N = np.array(draw_split(keys_N.tolist(), VALIDATION, seed), dtype=object) == "test"
-    return part_N & (not part_N.all())
+    return part_N & (len(part_N) >= FEW and (~part_N).sum() > 1)
 
 
 def learn(

@@ -70,7 +70,13 @@ def test_a_tenth_is_held_back_and_no_group_is_torn() -> None:
 
 
 def test_images_of_one_group_are_all_trained_on() -> None:
-    assert not validation_part(np.array(["one"] * 5), 0).any()
+    assert not validation_part(np.array(["one"] * 50), 0).any()
+
+
+@pytest.mark.parametrize("num", [0, 1, 2, 19, 20])
+def test_of_a_handful_of_images_all_are_trained_on(num: int) -> None:
+    part = validation_part(np.array([f"key {row}" for row in range(num)]), 0)
+    assert part.sum() == (2 if num == 20 else 0)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
