@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline_lib.core.errors import UserError, nearest, shown
-from pipeline_lib.data.samples import Reading
+from pipeline_lib.data.samples import LABEL, Reading
 from pipeline_lib.labels import KINDS
 from pipeline_lib.labels.kind import is_missing
 from pipeline_lib.labels.multilabel import split as tags_of
@@ -100,17 +100,17 @@ def describe(column: pd.Series, kind: str) -> dict[str, Any]:
 def notes_on_missing(reading: Reading, kinds: Mapping[str, str]) -> list[str]:
     """Return a sentence for each label that a dataset does not have, with the nearest name of what it has."""
     has = [*reading.labels, *reading.measures]
-    offered = [*has, *reading.others]
-    if not offered and kinds:
+    if not has and not reading.others and kinds:
         return ["nothing here is labelled"]
     return [
-        f"no image here has the label '{name}', because there is no column of this name{_instead(name, offered)}"
-        for name in kinds
+        f"no image here has the label '{name}', because there is no column of this name{_instead(name, kind, reading)}"
+        for name, kind in kinds.items()
         if name not in has
     ]
 
 
-def _instead(name: str, offered: Sequence[str]) -> str:
-    """Say which column may be meant: the one whose name is near, or the only one."""
-    only = f"; columns: {{{name}: {offered[0]}}} would take the one that there is" if len(offered) == 1 else ""
-    return nearest(name, offered) or only
+def _instead(name: str, kind: str, reading: Reading) -> str:
+    """Say which column may be meant: the one that the set has no name for, or the one whose name is near."""
+    if LABEL in reading.others and KINDS[kind].has_classes:
+        return f"; columns: {{{name}: {LABEL}}} would take the one that there is"
+    return nearest(name, [*reading.labels, *reading.measures, *reading.others])

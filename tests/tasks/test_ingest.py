@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,11 @@ from PIL import Image
 
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.files import read_json
+from pipeline_lib.data.images import decode
+from tasks import ingest as ingest_task
+from tasks.hashes import hash_files
+from tasks.params import read_params
+from tasks.stage import Stage
 from tests.pipeline_lib.sets import squares
 from tests.tasks.project import bytes_of, enter, read_table, run, spec, write_params, write_pictures
 
@@ -61,6 +67,10 @@ def test_a_column_with_nearly_the_name_of_a_label_is_said(capsys: pytest.Capture
         ({"reader": "folderr"}, r"datasets\.drawn in params\.yaml: reader is 'folderr'.*did you mean 'folder'"),
         ({"path": "nowhere"}, r"datasets\.drawn in params\.yaml: nowhere is not a folder"),
         ({"labels": "other.csv"}, r"datasets\.drawn in params\.yaml: .*other\.csv"),
+        ({"columns": {"plcae": "x"}}, r"drawn\.columns names 'plcae', which is not among the labels.*mean 'place'"),
+        ({"columns": {"place": "where"}}, r"the label 'place' is the column 'where', which is not there"),
+        ({"options": {"image": "x"}}, r"options has no option 'image': allowed are none"),
+        ({"reader": "parquet"}, r"holds its own labels: set labels to null"),
         ({"content": 13}, r"datasets\.drawn\.content is 13 px"),
     ],
 )
@@ -86,3 +96,45 @@ def test_images_of_one_group_are_in_one_split() -> None:
     table: pd.DataFrame = read_table("printed")
     assert table.groupby("group")["split"].nunique().tolist() == [1] * 7
     assert 0 < (table["split"] == "test").mean() < 1
+
+
+def test_only_new_files_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+
+    def watched(content: bytes, enough: int | None = None) -> Image.Image:
+        decoded.append(content)
+        return decode(content, enough)
+
+    def ingested() -> dict[str, str]:
+        inputs = hash_files(["pictures/drawn"], {})
+        stage = Stage("ingest@drawn", read_params(), "0" * 16, (Path("datasets/drawn"),), inputs)
+        ingest_task.run(stage, "drawn")
+        stage.publish()
+        return bytes_of("datasets/drawn")
+
+    monkeypatch.setattr("pipeline_lib.data.framing.decode", watched)
+    ingested()
+    assert len(decoded) == 30
+    Image.new("L", (12, 12), 77).save("pictures/drawn/new.png")
+    decoded.clear()
+    second = ingested()
+    assert len(decoded) == 1
+    shutil.rmtree(".graftline")
+    assert ingested() == second and len(decoded) == 32
+    decoded.clear()
+    write_params(datasets={"drawn": spec("drawn", invert=True), "printed": spec("printed")})
+    ingested()
+    assert len(decoded) == 31, "frames of another framing are none of this one"
+
+
+def test_class_folders_give_the_users_label_its_values(capsys: pytest.CaptureFixture[str]) -> None:
+    images, places = squares(30)
+    for row, (image, place) in enumerate(zip(images, places, strict=True)):
+        Path("pictures/classes", place).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(f"pictures/classes/{place}/{row}.png")
+    folders = spec("classes", reader="class_folders", labels=None)
+    write_params(datasets={"drawn": folders, "printed": {**folders, "columns": {"place": "label"}}})
+    run("ingest")
+    assert "columns: {place: label} would take the one that there is" in capsys.readouterr().out
+    assert sorted(read_table("printed")["label.place"]) == sorted(places)
+    assert "label.place" not in read_table("drawn")
