@@ -10,7 +10,7 @@ from pipeline_lib.report.phrases import AS_CLASSES
 from pipeline_lib.report.reasons import KEPT
 from pipeline_lib.report.sentences import kind_sentences
 from pipeline_lib.report.tables import by_model, distinct, marked, projection_quality
-from pipeline_lib.report.words import capital, clean, difference, is_number, joined, metric, named, score
+from pipeline_lib.report.words import MINUS, capital, clean, difference, is_number, joined, metric, named, score
 
 Record = Mapping[str, Any]
 
@@ -69,7 +69,7 @@ def _adaptation(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
                 "on_source": difference(sign * row["on_source"], found["metric"])
                 if row["on_source"] is not None and found["metric"]
                 else "",
-                "recovered": f"{row['recovered']:.0%}" if row["recovered"] is not None else "",
+                "recovered": f"{row['recovered']:.0%}".replace("-", MINUS) if row["recovered"] is not None else "",
             }
             for row in found["candidates"]
         ],
