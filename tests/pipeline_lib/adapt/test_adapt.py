@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline_lib.adapt import ADAPTERS, Adapter
@@ -258,6 +259,22 @@ def test_shots_prior_is_what_the_mean_prediction_is_drawn_to() -> None:
     assert found["marginal_entropy"].item() == pytest.approx(math.log(3) - distance.item(), rel=1e-5)
     with pytest.raises(UserError, match="take 'uniform'"):
         ShotIM(model, "shape", None, 9, prior="source")
+
+
+def test_continued_pretraining_is_simclrs_loss_of_the_target_beside_the_labels_of_the_source() -> None:
+    model = make_model()
+    adapter = with_options(ADAPTERS["continued"], {"weight": 0.25}, "continued")(model, "shape", make_source(), 9)
+    images = to_tensor(squares(9, seed=2)[0])
+    torch.manual_seed(5)
+    found = adapter(images, torch.arange(9))
+    torch.manual_seed(5)
+    torch.randint(96, (9,))  # which images of the source are drawn
+    first, second = (F.normalize(adapter.projection(model.encoder(view))) for view in adapter.views(images))
+    both = torch.cat([first, second])
+    similarity = (both @ both.T / 0.2).fill_diagonal_(-torch.inf)
+    expected = F.cross_entropy(similarity, torch.arange(18).roll(9))
+    assert found["contrast_loss"].item() == pytest.approx(expected.item(), rel=1e-4)
+    assert found["loss"].item() == pytest.approx((found["source_loss"] + 0.25 * expected).item(), rel=1e-4)
 
 
 def test_entropy_runs_from_certain_to_uniform() -> None:
