@@ -29,7 +29,7 @@ from pipeline_lib.adapt.scorers import SCORERS
 from pipeline_lib.core.compute import seed_everything
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.files import write_json, write_npy
-from pipeline_lib.core.registry import with_options
+from pipeline_lib.core.registry import pick, with_options
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.images import decode, frame
 from pipeline_lib.data.rows import Images, Rows
@@ -205,8 +205,20 @@ def parser(description: str | None, result: Path) -> argparse.ArgumentParser:
     made.add_argument("--data", type=Path, required=True, help="the folder of larger test data")
     made.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0")
     made.add_argument("--device", default="auto")
+    made.add_argument("--methods", default=",".join(ADAPTERS), help="adapters, with commas between (default: all)")
     made.add_argument("--save", action="store_true", help=f"write benchmarks/results/{result.name}")
     return made
+
+
+def adapt_block(arguments: argparse.Namespace) -> Adapt:
+    """Return the block of the adapters that were asked for."""
+    names = arguments.methods.split(",")
+    return Adapt(methods=[name for name in names if pick(ADAPTERS, name, "--methods")], use="none")
+
+
+def file_of(result: Path, arguments: argparse.Namespace) -> Path:
+    """Return the file to save to: one of its own for a part of the adapters."""
+    return result if arguments.methods == ",".join(ADAPTERS) else result.with_stem(f"{result.stem}_part")
 
 
 def save(result: Path, **found: Any) -> None:

@@ -15,7 +15,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.adaptation import AUTO, Labelled, Run, Setting, carry_over, judge, parser, save, spread
+from benchmarks.adaptation import (
+    AUTO,
+    Labelled,
+    Run,
+    Setting,
+    adapt_block,
+    carry_over,
+    file_of,
+    judge,
+    parser,
+    save,
+    spread,
+)
 from benchmarks.jda import read_digits
 from benchmarks.scratch import ROOT
 from pipeline_lib.adapt.choice import SOURCE_ONLY
@@ -71,7 +83,7 @@ def main() -> None:
     """Run the seeds and print the line."""
     arguments = parser(__doc__, RESULT).parse_args()
     digits = read_digits(arguments.data, "mnist")
-    setting = Setting(device=resolve_device(arguments.device))
+    setting = Setting(adapt=adapt_block(arguments), device=resolve_device(arguments.device))
     runs: dict[str, list[Run]] = defaultdict(list)
     for seed in range(arguments.seeds):
         say(f"seed {seed + 1} of {arguments.seeds}")
@@ -79,7 +91,7 @@ def main() -> None:
             runs[name].append(run)
     line = {name: lost(found) for name, found in runs.items()}
     if arguments.save:
-        save(RESULT, lost=line, targets={name: spread(found) for name, found in runs.items()})
+        save(file_of(RESULT, arguments), lost=line, targets={name: spread(found) for name, found in runs.items()})
     print(json.dumps(line))
 
 

@@ -15,7 +15,20 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.adaptation import Labelled, Run, Setting, carry_over, judge, means, parser, read_images, save, spread
+from benchmarks.adaptation import (
+    Labelled,
+    Run,
+    Setting,
+    adapt_block,
+    carry_over,
+    file_of,
+    judge,
+    means,
+    parser,
+    read_images,
+    save,
+    spread,
+)
 from benchmarks.scratch import ROOT
 from pipeline_lib.core.compute import resolve_device
 from pipeline_lib.core.progress import say
@@ -42,14 +55,14 @@ def main() -> None:
     """Run the seeds in both directions and print the line."""
     arguments = parser(__doc__, RESULT).parse_args()
     digits = {name: read_digits(arguments.data, name) for name in ("mnist", "usps")}
-    setting = Setting(device=resolve_device(arguments.device))
+    setting = Setting(adapt=adapt_block(arguments), device=resolve_device(arguments.device))
     runs: dict[str, list[Run]] = defaultdict(list)
     for source, target in DIRECTIONS:
         for seed in range(arguments.seeds):
             say(f"{source} to {target}: seed {seed + 1} of {arguments.seeds}")
             runs[f"{source}_{target}"].append(run_direction(digits[source], digits[target], seed, setting))
     if arguments.save:
-        save(RESULT, directions={direction: spread(found) for direction, found in runs.items()})
+        save(file_of(RESULT, arguments), directions={direction: spread(found) for direction, found in runs.items()})
     print(json.dumps({direction: means(found, METRIC) for direction, found in runs.items()}))
 
 

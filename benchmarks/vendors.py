@@ -30,7 +30,9 @@ from benchmarks.adaptation import (
     Labelled,
     Run,
     Setting,
+    adapt_block,
     carry_over,
+    file_of,
     judge,
     parser,
     read_images,
@@ -126,7 +128,7 @@ def main() -> None:
     arguments = options.parse_args()
     seeds = 1 if arguments.quick else arguments.seeds
     emoji, concepts = read_emoji(arguments.data, QUICK_IMAGES if arguments.quick else None)
-    setting = Setting(HEADS, device=resolve_device(arguments.device))
+    setting = Setting(HEADS, adapt_block(arguments), resolve_device(arguments.device))
     runs: dict[str, list[Run]] = defaultdict(list)
     for target in QUICK_VENDORS if arguments.quick else VENDORS:
         for seed in range(seeds):
@@ -135,7 +137,7 @@ def main() -> None:
     line = summary([run for found in runs.values() for run in found])
     if arguments.save:
         targets = {target: spread(found) for target, found in runs.items()}
-        save(RESULT, summary=line, targets=targets, quick=arguments.quick)
+        save(file_of(RESULT, arguments), summary=line, targets=targets, quick=arguments.quick)
     print(json.dumps(line))
 
 

@@ -279,6 +279,18 @@ def test_the_last_line_and_the_file_hold_every_run(data, tmp_path, monkeypatch, 
     assert saved["machine"]["cores"]
 
 
+def test_a_part_of_the_adapters_has_a_file_of_its_own_and_a_wrong_name_is_refused(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(jda, "carry_over", pretend)
+    monkeypatch.setattr(jda, "RESULT", tmp_path / "result.json")
+    command = ["benchmark", "--data", str(data), "--seeds", "1", "--save", "--methods"]
+    monkeypatch.setattr(sys, "argv", [*command, "mcc,shot_im"])
+    jda.main()
+    assert [file.name for file in tmp_path.glob("*.json")] == ["result_part.json"]
+    monkeypatch.setattr(sys, "argv", [*command, "mc"])
+    with pytest.raises(UserError, match=r"--methods is 'mc', .* did you mean 'mcc'"):
+        jda.main()
+
+
 @pytest.mark.parametrize(("module", "file"), [(jda, "mnist"), (vendors, "google"), (do_no_harm, "mnist")])
 def test_a_folder_without_the_files_is_one_sentence(tmp_path, monkeypatch, module, file):
     monkeypatch.setattr(sys, "argv", ["benchmark", "--data", str(tmp_path / "nowhere")])
