@@ -104,7 +104,7 @@ def _summarise(usable: Usable, table: pd.DataFrame, broken: pd.DataFrame, out: P
         say("predict: the model does not know what it was trained on, so nothing is marked as unfamiliar")
     else:
         say(
-            f"predict: {images['unfamiliar'].sum()} are unlike what the model was trained on; of pictures like those, "
+            f"predict: unlike what the model was trained on: {images['unfamiliar'].sum()}; of pictures like those, "
             f"{FALSE_ALARMS:.0%} would be marked at most"
         )
     for file, problem in broken[["file", "problem"]].head(MOST_LISTED).itertuples(index=False):
