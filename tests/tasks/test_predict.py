@@ -122,10 +122,7 @@ def test_what_is_unlike_the_training_images_is_marked_and_few_others(capsys: pyt
     for name in ("heads", "adapted"):
         shares = [predicted(place, "--model", f"models/{name}/0")["unfamiliar"].mean() for place in places.values()]
         assert shares[0] < 0.2 and shares[1] > 0.8, (name, shares)
-    assert (
-        "; of pictures like those, 5% would be marked"
-        in capsys.readouterr().out
-    )
+    assert "; of pictures like those, 5% would be marked" in capsys.readouterr().out
 
 
 def test_the_target_is_familiar_to_the_model_that_was_adapted_to_it_alone() -> None:
