@@ -140,7 +140,7 @@ def _check_paths(params: Params) -> None:
     if params.pretrain.weights == "file" and not _exists(params.pretrain.weights_path):
         where = f"pretrain.weights_path in {PARAMS_FILE} is {shown(params.pretrain.weights_path)}"
         raise UserError(f"{where}, which does not exist: correct it, or put the weights there")
-    if not _exists(params.rank.path):
+    if params.rank.encoders and not _exists(params.rank.path):
         where = f"rank.path in {PARAMS_FILE} is {shown(params.rank.path)}"
         raise UserError(f"{where}, which does not exist: correct it, or put the weights there")
     with written_in("rank"):

@@ -204,7 +204,7 @@ def test_names_and_places_are_checked_before_anything_runs() -> None:
     for settings, words in (
         ({"features": "pixel"}, r"rank: features is 'pixel'.*did you mean 'pixels'"),
         ({"encoders": {"random": ENCODERS["other"]}}, r"rank: encoders has the name 'random', which is taken"),
-        ({"path": "gone"}, r"rank\.path in params\.yaml is 'gone', which does not exist"),
+        ({"path": "gone", "encoders": ENCODERS}, r"rank\.path in params\.yaml is 'gone', which does not exist"),
         ({"encoders": MISTAKES["a missing file"][0]}, r"rank in params\.yaml: encoders\.other\.weights is 'gone\.pth'"),
         ({"encoders": MISTAKES["an unknown encoder"][0]}, r"rank\.encoders\.other.*did you mean 'small_cnn'"),
     ):
