@@ -16,13 +16,16 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 INSTALL := uv pip install --python $(BIN)/python --compile-bytecode
 
 .DEFAULT_GOAL := help
-.PHONY: help run plan flow ui worker test lint lock bench clean project
+.PHONY: help run rank plan flow ui worker test lint lock bench clean project
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
 
 run: .venv/.runtime project  ## run what is out of date of the pipeline, and print its verdict
 	@$(BIN)/python -m flows run
+
+rank: .venv/.runtime project  ## say which dataset and which encoder suit the target, before any training
+	@$(BIN)/python -m flows rank
 
 plan: .venv/.runtime project  ## list every stage with what will become of it, and why; runs nothing
 	@$(BIN)/python -m flows plan

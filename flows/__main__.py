@@ -11,6 +11,7 @@ PROJECT = Path("dvc.yaml")
 COMMANDS = {
     "run": ("flows.run", "run what is out of date of the pipeline, and print its verdict"),
     "check": ("tasks.check", "check params.yaml and dvc.yaml within seconds"),
+    "rank": ("flows.rank", "say which dataset and which encoder suit the target, before any training"),
     "plan": ("flows.repo.plan", "list every stage with what will become of it, and why; runs nothing"),
     "flow": ("flows.pipeline", "run it through Prefect: a task a stage, with metrics and the map as artifacts"),
     "ui": ("flows.server.serve", "serve the flow and Prefect's UI, and print the address"),

@@ -60,13 +60,16 @@ def _check_names(params: Params) -> None:
             from pipeline_lib.select import SELECTORS
 
             with_options(SELECTORS[params.select.method], params.select.options, "options")
+    for name, encoder in params.rank.encoders.items():
+        with written_in(f"rank.encoders.{name}"):
+            _check_encoder(encoder.encoder, params)
     with written_in("pretrain"):
         _refuse_unknown("methods", "METHODS", params.pretrain.method, "method")
         if params.pretrain.options:
             from pipeline_lib.methods import METHODS
 
             with_options(METHODS[params.pretrain.method], params.pretrain.options, "options")
-        _check_encoder(params)
+        _check_encoder(params.pretrain.encoder, params)
     with written_in("heads"):
         for name in params.heads.strategies:
             _refuse_unknown("heads/strategies", "STRATEGIES", name, "strategies")
@@ -101,15 +104,15 @@ def _refuse_unknown(package: str, registry: str, name: str, where: str) -> None:
     pick(dict.fromkeys(registered(package, registry)), name, where)
 
 
-def _check_encoder(params: Params) -> None:
-    if params.pretrain.encoder in registered("encoders", "ENCODERS"):
+def _check_encoder(name: str, params: Params) -> None:
+    if name in registered("encoders", "ENCODERS"):
         return
     import timm
 
     from pipeline_lib.encoders.backbone import build_backbone
 
-    if not timm.is_model(params.pretrain.encoder):
-        build_backbone(params.pretrain.encoder, params.image.channels, params.image.size)  # which says so
+    if not timm.is_model(name):
+        build_backbone(name, params.image.channels, params.image.size)  # which says so
 
 
 def _check_hardware(params: Params) -> None:
@@ -137,6 +140,12 @@ def _check_paths(params: Params) -> None:
     if params.pretrain.weights == "file" and not _exists(params.pretrain.weights_path):
         where = f"pretrain.weights_path in {PARAMS_FILE} is {shown(params.pretrain.weights_path)}"
         raise UserError(f"{where}, which does not exist: correct it, or put the weights there")
+    if params.rank.encoders and not _exists(params.rank.path):
+        where = f"rank.path in {PARAMS_FILE} is {shown(params.rank.path)}"
+        raise UserError(f"{where}, which does not exist: correct it, or put the weights there")
+    with written_in("rank"):
+        for name, one in params.rank.encoders.items():
+            one.refuse_missing(name, params.rank.path)
 
 
 def _exists(path: str) -> bool:

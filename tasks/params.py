@@ -21,6 +21,7 @@ from tasks.blocks.heads import Heads
 from tasks.blocks.image import Framed
 from tasks.blocks.labels import CLASS_KINDS, Primary
 from tasks.blocks.pretrain import Pretrain
+from tasks.blocks.rank import Rank
 from tasks.blocks.report import Report
 from tasks.blocks.select import Select
 from tasks.blocks.shared import Computed, Drawn, Roles, Trained
@@ -36,6 +37,7 @@ class Params(Primary, Roles, Ingested, Framed, Computed, Trained, Drawn):
 
     audit: Audit = Audit()
     select: Select = Select()
+    rank: Rank = Rank()
     pretrain: Pretrain = Pretrain()
     heads: Heads = Heads()
     adapt: Adapt = Adapt()

@@ -34,6 +34,7 @@ SMALL: Mapping[str, Any] = {
     "labels": {"shape": "multiclass", "filled": "binary", "area": "regression"},
     "primary": "shape",
     "audit": {"sample": 60, "permutations": 10},
+    "rank": {"sample": 60, "resamples": 4},
     "pretrain": {"epochs": 2, "batch_size": 32},
     "heads": {"epochs": 2, "batch_size": 32},
     "adapt": {"epochs": 2, "batch_size": 32},

@@ -46,8 +46,8 @@ class _Kept(logging.Filter):
         return False
 
 
-def main() -> None:
-    """Bring every stage up to date, or those that the arguments name."""
+def main(*stages: str) -> None:
+    """Bring every stage up to date, or ``stages``, or those that the arguments name."""
     for sentence in heal():
         print(sentence, file=sys.stderr)
     read_dvc_file()  # says better than DVC what is wrong with it
@@ -60,7 +60,7 @@ def main() -> None:
     kept = _Kept()
     for handler in logging.getLogger("dvc").handlers:
         handler.addFilter(kept)
-    code = dvc(["--wait-for-lock", "repro", *sys.argv[1:]])
+    code = dvc(["--wait-for-lock", "repro", *(stages or sys.argv[1:])])
     sys.stdout.flush()
     if code == 0:
         clear_checkpoints(Path())

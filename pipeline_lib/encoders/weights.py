@@ -66,6 +66,23 @@ def stem_of(source: str | None) -> Stem | None:
     return "small" if first and first[0].shape[-1] == 3 else "original"
 
 
+def read_classifier(encoder: Encoder, source: str) -> tuple[Tensor, Tensor] | None:
+    """Return the linear classifier that :func:`load_pretrained` leaves out: weights ``[K, D]`` and biases ``[K]``.
+
+    None where there is none on the features of ``encoder``, as with the hub's weights, which come without.
+    """
+    if source == HUB:
+        return None
+    path, _ = find(source)
+    state = rename(_unwrap(read(path), encoder.backbone), encoder.backbone)
+    for prefix in _classifiers(encoder.backbone):
+        weight = state.get(f"{prefix}weight")
+        if weight is not None and weight.ndim == 2 and len(weight) > 1 and weight.shape[1] == encoder.num_features:
+            bias = state.get(f"{prefix}bias", torch.zeros(len(weight)))
+            return weight.float(), bias.float()
+    return None
+
+
 def load_state(
     backbone: nn.Module, state: Mapping[str, Tensor], source: str, name: str, *, partial: bool = False
 ) -> str:

@@ -117,10 +117,11 @@ READERS = {
     "embed": {"embed@0"},
     "adapt": {"adapt@0", "evaluate"},
     "heads": {"heads@0"},
-    "pretrain": {"pretrain@0"},
+    "pretrain": {"pretrain@0", "rank"},
+    "rank": {"rank"},
     "select": {"select"},
     "audit": {"audit"},
-    "datasets": {"ingest@mnist", "ingest@digits"},
+    "datasets": {"ingest@mnist", "ingest@digits", "rank"},
 }
 
 

@@ -1,0 +1,50 @@
+"""What images are to an encoder, or to none."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.special import softmax
+from torch import Tensor
+
+from pipeline_lib.core.errors import UserError
+from pipeline_lib.data.rows import Images, Rows
+from pipeline_lib.encoders.encoder import Encoder
+from pipeline_lib.encoders.inference import features
+from pipeline_lib.stats.components import batches, pixels
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Representation:
+    """The features that an encoder gives, or the pixels where it is None.
+
+    ``classifier`` is the one that the encoder was trained with: weights ``[K, D]`` and biases ``[K]``.
+    """
+
+    encoder: Encoder | None = None
+    classifier: tuple[Tensor, Tensor] | None = None
+
+    def of(self, images: Images, rows: np.ndarray, device: torch.device, label: str) -> np.ndarray:
+        """Return the features of ``rows``, float64 ``[N, D]``; pixels are averaged down to 32 px a side at most.
+
+        Raises UserError where they are not finite.
+        """
+        if self.encoder is None:
+            return np.concatenate([pixels(part) for part in batches(images, rows)]).astype(np.float64)
+        found = features(self.encoder, Rows(images, rows), device, BATCH, label)
+        if not np.isfinite(found).all():
+            raise UserError(
+                f"the features of {self.encoder.name} are not finite, so nothing can be computed from them: name other "
+                "weights"
+            )
+        return found.astype(np.float64)
+
+    def probabilities(self, features_ND: np.ndarray) -> np.ndarray | None:
+        """Return what the classifier makes of features, float64 ``[N, K]``; None without one."""
+        if self.classifier is None:
+            return None
+        weights_KD, biases_K = (part.numpy().astype(np.float64) for part in self.classifier)
+        probabilities: np.ndarray = softmax(features_ND @ weights_KD.T + biases_K, axis=1)
+        return probabilities
