@@ -1,12 +1,13 @@
 """Everything that is measured on source and target before anything is learnt from them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pipeline_lib.audit import duplicates
+from pipeline_lib.audit import duplicates, near
 from pipeline_lib.audit.labels import skew, suspected_errors
 from pipeline_lib.core.progress import progress
 from pipeline_lib.core.seeds import derive_seed
@@ -39,6 +40,10 @@ def audit(source: Role, target: Role, *, sample: int, permutations: int, seed: i
         for role, features_NK, digests_N in zip((source, target), features, digests, strict=True):
             described[role.name] = _describe(role, features_NK, digests_N, seed)
             tracker.advance()
+    searched = [near.see(role.images, digests_N) for role, digests_N in zip((source, target), digests, strict=True)]
+    for role, one, digests_N in zip((source, target), searched, digests, strict=True):
+        described[role.name] |= _near_within(role, one, digests_N, seed)
+    near_across = near.near_duplicates(searched[0], searched[1], seed)
     ids = [role.table["id"].to_numpy() for role in (source, target)]
     return {
         "shift": shift,
@@ -47,6 +52,7 @@ def audit(source: Role, target: Role, *, sample: int, permutations: int, seed: i
             "count": len(pairs),
             "examples": [[ids[0][one], ids[1][other]] for one, other in pairs[:SHOWN]],
         },
+        "near_duplicates_across": _near(near_across, source, target, digests),
         "same_images": duplicates.same(*digests),
         "shared": int(target.table["key"][target.rows("test")].isin(source.table["key"]).sum()),
     }
@@ -57,11 +63,14 @@ def flat(audit: dict[str, Any]) -> dict[str, float | None]:
     numbers: dict[str, float | None] = {
         **audit["shift"],
         "duplicates_across": audit["duplicates_across"]["count"],
+        "near_duplicates_across": audit["near_duplicates_across"]["count"],
         "shared": audit["shared"],
     }
     for role, described in audit["sets"].items():
         for name in ("num_images", "moved", "quarantined", "blank", "duplicates_within", "duplicates_across_splits"):
             numbers[f"{role}_{name}"] = described[name]
+        for name in ("near_duplicates_within", "near_leaks"):
+            numbers[f"{role}_{name}"] = described[name]["count"]
     for name, label in audit["sets"]["source"]["labels"].items():
         if "imbalance" in label:
             numbers[f"source_imbalance_{name}"] = label["imbalance"]
@@ -108,6 +117,38 @@ def _describe(role: Role, features_NK: np.ndarray, digests: list[str | None], se
             duplicates.across([digests[row] for row in train], [digests[row] for row in test])
         ),
     }
+
+
+def _near_within(role: Role, searched: near.Set, digests: Sequence[str | None], seed: int) -> dict[str, Any]:
+    """Count near duplicates within a role, and those that are in its train and its test split."""
+    found = near.near_duplicates(searched, searched, seed)
+    tested = (role.table["split"] == "test").to_numpy()
+    leaks = found.pairs[tested[found.pairs[:, 0]] != tested[found.pairs[:, 1]]]
+    # The training image first, as the source is across.
+    leaks = np.where(tested[leaks[:, :1]], leaks[:, ::-1], leaks)
+    return {
+        "near_duplicates_within": _near(found, role, role, (digests, digests)),
+        "near_leaks": _near(replace(found, pairs=leaks), role, role, (digests, digests), role.rows("test")),
+    }
+
+
+def _near(
+    found: near.Near, one: Role, other: Role, digests: Sequence[Sequence[str | None]], among: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Describe near duplicates: how many images of ``other`` (of its rows ``among``) are one, and what is expected."""
+    differ = [row for row, (a, b) in enumerate(found.pairs) if digests[0][a] != digests[1][b]]
+    pairs = found.pairs[differ]
+    ids = one.table["id"].to_numpy(), other.table["id"].to_numpy()
+    num_images = len(other) if among is None else len(among)
+    described = {
+        "count": len(np.unique(pairs[:, 1])) if found.threshold else None,
+        "num_images": num_images,
+        "examples": [[ids[0][a], ids[1][b]] for a, b in pairs[:SHOWN]],
+    }
+    if found.threshold is None:
+        return {**described, "expected_recall": None, "expected_false": None}
+    recall = {kind: round(share, 3) for kind, share in found.threshold.recall.items()}
+    return {**described, "expected_recall": recall, "expected_false": round(found.threshold.false * num_images, 2)}
 
 
 def _dataset(role: Role, name: str) -> dict[str, Any]:

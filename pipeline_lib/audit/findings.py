@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from scipy.stats import poisson
+
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.labels import KINDS
 
@@ -13,20 +15,27 @@ Finding = dict[str, Any]
 WARN_DOMAIN_AUC = 0.8
 WARN_LABEL_ERRORS = 0.05
 WARN_IMBALANCE = 10
+# Share of the images that score: what they can flatter a score by at most.
+WARN_NEAR = 0.01
+# A count is chance if one in a thousand searches without a copy would find as many.
+CHANCE = 0.999
 
 
 def find(audit: Mapping[str, Any], refuse: Mapping[str, float | None]) -> list[Finding]:
     """Return the findings, each {"level": "info" | "warning" | "blocking", "sentence": str}.
 
-    ``refuse`` gives the values of domain_auc, duplicates_across, label_errors and imbalance above which a finding
-    is blocking; None never is. Label errors and imbalance block for the source only: the target's labels
-    decide nothing.
+    ``refuse`` gives the values of domain_auc, duplicates_across, near_duplicates_across, near_leaks, label_errors and
+    imbalance above which a finding is blocking; None never is. Label errors and imbalance block for the source only:
+    the target's labels decide nothing.
     """
     found = [*_same(audit), *_shift(audit["shift"], refuse), *_across(audit["duplicates_across"], refuse)]
+    found += _near(audit["near_duplicates_across"], "of the target", "in the source", "near_duplicates_across", refuse)
     for role, described in audit["sets"].items():
         found += [
             *_split(role, described),
             *_quality(role, described),
+            *_near(described["near_leaks"], f"of the {role}'s test split", "in its train split", "near_leaks", refuse),
+            *_near_within(role, described["near_duplicates_within"]),
             *_labels(role, described, refuse if role == "source" else {}),
         ]
     return [*found, *_unknown_classes(audit["sets"]["source"]["labels"], audit["sets"]["target"]["labels"])]
@@ -88,6 +97,43 @@ def _across(shared: Mapping[str, Any], refuse: Mapping[str, float | None]) -> It
             "duplicates_across",
             refuse,
         )
+
+
+def _near(
+    near: Mapping[str, Any], whose: str, where: str, knob: str, refuse: Mapping[str, float | None]
+) -> Iterator[Finding]:
+    if not near["count"]:
+        return
+    one, other = near["examples"][0]
+    copies = f"1 image {whose} has" if near["count"] == 1 else f"{near['count']} images {whose} have"
+    share = near["count"] / near["num_images"]
+    by_chance = near["count"] <= poisson.ppf(CHANCE, near["expected_false"])
+    yield _limited(
+        f"{copies} a near duplicate {where} (such as {other}, which is like {one}), so that scores on them flatter, by "
+        f"{share:.2%} at most where all images count alike: leave the copies out, or give them the group of their "
+        f"originals{_expected(near)}",
+        near["count"],
+        math.inf if by_chance else WARN_NEAR * near["num_images"],
+        knob,
+        refuse,
+    )
+
+
+def _near_within(role: str, near: Mapping[str, Any]) -> Iterator[Finding]:
+    if near["count"]:
+        yield _finding(
+            "info",
+            f"{_images(near['count'], role)} nearly equal to an earlier one, so it counts for less than its size says; "
+            f"a group keeps copies on one side of a split{_expected(near)}",
+        )
+
+
+def _expected(near: Mapping[str, Any]) -> str:
+    low, high = (extreme(near["expected_recall"].values()) for extreme in (min, max))
+    return (
+        f" (of copies planted among these images {low:.0%} to {high:.0%} are found, by what was changed; "
+        f"{near['expected_false']:.2g} false alarms are expected)"
+    )
 
 
 def _split(role: str, described: Mapping[str, Any]) -> Iterator[Finding]:

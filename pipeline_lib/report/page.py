@@ -67,6 +67,7 @@ def render_page(
             checks=sections.checks(audit, roles),
             suspects=sections.suspects(audit, roles),
             twins=sections.twins(audit, roles),
+            near_twins=sections.near_twins(audit, roles),
             cards=sections.cards(roles),
             curves=sections.curves(curves),
             settings=sections.settings(settings),

@@ -76,6 +76,24 @@ def twins(audit: Mapping[str, Any], roles: Mapping[str, Role]) -> list[dict[str,
     ]
 
 
+def near_twins(audit: Mapping[str, Any], roles: Mapping[str, Role]) -> list[dict[str, Any]]:
+    """Return counts of near duplicates with pairs of pictures: across the sets, and of each set across its splits."""
+    places = [("in source and target", audit["near_duplicates_across"], (roles["source"], roles["target"]))]
+    for name, role in roles.items():
+        places.append((f"in train and test split of the {name}", audit["sets"][name]["near_leaks"], (role, role)))
+    return [
+        {
+            **near,
+            "place": place,
+            "pairs": [
+                {"ids": pair, "pictures": [_picture(role, one) for role, one in zip(of, pair, strict=True)]}
+                for pair in near["examples"][:MOST_TWINS]
+            ],
+        }
+        for place, near, of in places
+    ]
+
+
 def curves(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
     """Return small multiples for each stage: a chart for each column of its table of epochs.
 

@@ -12,6 +12,8 @@ class Refuse(Block):
 
     domain_auc: Share | None = None
     duplicates_across: Annotated[int, Field(ge=0)] | None = None
+    near_duplicates_across: Annotated[int, Field(ge=0)] | None = None
+    near_leaks: Annotated[int, Field(ge=0)] | None = None
     label_errors: Share | None = None
     imbalance: Annotated[float, Field(ge=1)] | None = None
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from pipeline_lib.audit import duplicates
 from pipeline_lib.audit.audit import audit, flat
@@ -20,7 +21,9 @@ from pipeline_lib.stats.components import pixel_components
 from tests.pipeline_lib.audit.roles import role, squares
 
 SETTINGS: dict[str, Any] = {"sample": 50, "permutations": 20, "seed": 0}
-NOTHING = dict.fromkeys(("domain_auc", "duplicates_across", "label_errors", "imbalance"))
+NOTHING = dict.fromkeys(
+    ("domain_auc", "duplicates_across", "near_duplicates_across", "near_leaks", "label_errors", "imbalance")
+)
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +115,40 @@ def test_the_audit_counts_duplicates_within_across_and_between_splits() -> None:
     assert "1 image of the source is in the test split and" in sentences(result, "warning")
 
 
+def test_the_audit_counts_near_duplicates_across_and_between_splits() -> None:
+    def pictures(seed: int) -> np.ndarray:
+        noise = gaussian_filter(np.random.default_rng(seed).normal(size=(80, 24, 24)), (0, 2.5, 2.5))
+        return (128 + 45 * noise / noise.std()).clip(0, 255).astype(np.uint8)
+
+    images, other = pictures(0), pictures(1)
+    split = ["train"] * 40 + ["test"] * 40
+    images[70], images[71], other[7] = images[3] // 2 + 20, images[50] // 2 + 20, images[5] // 2 + 20
+    result = audit(role("source", {"a": images}, split=split), role("target", {"t": other}), **SETTINGS)
+    across, source = result["near_duplicates_across"], result["sets"]["source"]
+    assert across["count"] == 1 and across["examples"] == [["a/5", "t/7"]]
+    assert source["near_leaks"]["examples"] == [["a/3", "a/70"]] and source["near_leaks"]["num_images"] == 40
+    assert source["near_duplicates_within"]["count"] == 2
+    assert flat(result)["near_duplicates_across"] == 1 and flat(result)["source_near_leaks"] == 1
+    assert flat(result)["target_near_leaks"] == 0 and result["duplicates_across"]["count"] == 0
+    warned = sentences(result, "warning")
+    assert "1 image of the target has a near duplicate in the source (such as t/7, which is like a/5)" in warned
+    assert "1 image of the source's test split has a near duplicate in its train split" in warned
+    assert "false alarms are expected" in warned
+    for knob in ("near_duplicates_across", "near_leaks"):
+        refuse_blocking(find(result, {**NOTHING, knob: 1}))
+        with pytest.raises(UserError, match=rf"above audit\.refuse\.{knob} = 0: mend"):
+            refuse_blocking(find(result, {**NOTHING, knob: 0}))
+
+
+def test_as_many_near_duplicates_as_chance_gives_are_no_warning() -> None:
+    source, target = role("source", {"a": squares(60)[0]}), role("target", {"t": squares(60, seed=1)[0]})
+    result = audit(source, target, **SETTINGS)
+    for count, expected, level in ((3, 1.0, "info"), (9, 1.0, "warning"), (9, 9.0, "info")):
+        near = {"count": count, "num_images": 60, "examples": [["a/1", "t/1"]]}
+        result["near_duplicates_across"] = {**near, "expected_recall": {"cropped": 0.9}, "expected_false": expected}
+        assert f"{count} images of the target have a near duplicate" in sentences(result, level)
+
+
 def test_labels_are_described_and_the_target_may_have_none(source: Role) -> None:
     result = audit(source, role("target", {"t": squares(30, seed=2)[0]}), **SETTINGS)
     described = result["sets"]["source"]
@@ -134,7 +171,7 @@ def test_findings_name_what_is_odd_about_the_labels() -> None:
     assert "1 image of the source is without the label 'place'" in sentences(result, "info")
 
 
-@pytest.mark.parametrize("knob", list(NOTHING))
+@pytest.mark.parametrize("knob", [knob for knob in NOTHING if not knob.startswith("near")])
 def test_a_limit_turns_a_finding_into_an_error_that_names_the_knob(knob: str) -> None:
     images, places = squares(100)
     given = ["at 0" if row % 9 == 0 else name for row, name in enumerate(places)]

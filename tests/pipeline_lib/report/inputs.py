@@ -134,6 +134,13 @@ def make_role(
 def make_audit(roles: dict[str, Role], text: str) -> dict[str, Any]:
     """Return the content of audit.json."""
     counts = {"quarantined": 1, "blank": 0, "duplicates_within": 0, "duplicates_across_splits": 0}
+    near = {
+        "count": 1,
+        "num_images": 20,
+        "examples": [[roles["source"].table["id"][0], roles["target"].table["id"][1]]],
+        "expected_recall": {"cropped": 0.9},
+        "expected_false": 0.1,
+    }
     sets = {}
     for name, role in roles.items():
         labels = next(iter(role.cards.values()))["labels"]
@@ -142,6 +149,8 @@ def make_audit(roles: dict[str, Role], text: str) -> dict[str, Any]:
             "num_images": len(role),
             **counts,
             "moved": 3,
+            "near_duplicates_within": near,
+            "near_leaks": {**near, "examples": [list(role.table["id"][:2])]},
             "datasets": {dataset: _counts(role, dataset) for dataset in role.cards},
             "labels": {label: {**one, "imbalance": 1.0, "effective_classes": 2.0} for label, one in labels.items()},
             "label_errors": {
@@ -159,6 +168,7 @@ def make_audit(roles: dict[str, Role], text: str) -> dict[str, Any]:
         "shift": shift,
         "sets": sets,
         "duplicates_across": {"count": 1, "examples": examples},
+        "near_duplicates_across": near,
         "same_images": False,
         "shared": 2,
         "same_files": 0,
