@@ -23,7 +23,8 @@ from pipeline_lib.data.rows import Images
 # With fewer images, nothing can be said about what unrelated ones look like.
 LEAST_IMAGES = 50
 PLANTED = 60  # copies of each alteration
-JUDGED = 2000  # images whose nearest other tells what unrelated ones are like
+JUDGED = 1000  # images whose nearest other tells what unrelated ones are like
+ROUGH = 0.98  # share of planted copies that are found before alignment, below which pairs are aligned
 VERIFIED = 3  # neighbours of a view that are compared in detail
 # A distance counts by how far away others are, to this power: in a crowd, unrelated images are alike, too.
 CROWDING = 0.5
@@ -131,7 +132,7 @@ def near_duplicates(one: Set, other: Set, seed: int) -> Near:
 def _planted(
     one: Set, forward: Neighbours, directions: Tensor, sampled: np.ndarray, scales: np.ndarray, seed: int
 ) -> tuple[dict[str, np.ndarray], float]:
-    """Return the scores of planted copies by alteration, infinite for one missed, and the largest rough score."""
+    """Return the scores of planted copies by alteration, infinite for one missed, and a rough score of most."""
     rng = np.random.default_rng(derive_seed(seed, "planted copies"))
     kinds = [kind for kind in ALTERATIONS if kind != "exact"]
     of = np.resize(one.sample, PLANTED * len(kinds))
@@ -155,8 +156,8 @@ def _planted(
     best = np.full(len(of), np.inf)
     np.minimum.at(best, seen.images[:, 0], _scores(seen))
     np.minimum.at(best, reverse.images[:, 1], _scores(reverse))
-    limit = max(seen.rough.max(initial=0.0), reverse.rough.max(initial=0.0))
-    return dict(zip(kinds, np.split(best, len(kinds)), strict=True)), float(limit)
+    rough = np.concatenate([seen.rough, reverse.rough, [0.0]])
+    return dict(zip(kinds, np.split(best, len(kinds)), strict=True)), float(np.quantile(rough, ROUGH))
 
 
 def _views_of(one: Set, images: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ def unit(pixels: Tensor) -> Tensor:
     return centred / centred.norm(dim=-1, keepdim=True).clamp_min(1e-3)
 
 
-def aligned(one_PCGG: np.ndarray, other_PCGG: np.ndarray, windows_P4: np.ndarray, steps: int = 3) -> np.ndarray:
+def aligned(one_PCGG: np.ndarray, other_PCGG: np.ndarray, windows_P4: np.ndarray, steps: int = 2) -> np.ndarray:
     """Return how far each first view, at the best window near the given one, is from the second view, float32 ``[P]``.
 
     It is the distance of unit vectors of 16 px a side: the root of 2 (1 - correlation), 0 for equal ones. The window is

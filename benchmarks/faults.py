@@ -1,0 +1,157 @@
+"""Plant leaks of six kinds into emoji and CIFAR-10, and count those that the audit finds, beside a perceptual hash.
+
+``python -m benchmarks.faults --data DIR [--quick]`` reads DIR/emoji/{google,openmoji_color}.parquet and
+DIR/cifar10/{train,test}.parquet. The source is one vendor, and the training set; the target is another vendor, and the
+test set, with 200 changed copies of source images of each kind. It ends with one line of JSON:
+
+``{"leaks": {"exact": {"recall": …, "precision": …}, …}, "false_findings": …, "seconds_100k": …, "peers": {…}}``
+
+the lowest recall and precision of both sets. Precision of a kind is the share of its leaks among what is found of them
+and of unrelated images: copies that were in CIFAR-10 before count as false. ``false_findings`` counts, of 20 draws of
+two halves of 1,000 training images of CIFAR-10, those with a finding above "info" on near duplicates. The peer is a
+perceptual hash of 64 bits (DCT), of which images are alike that differ in none, or in up to 6, bits. ``seconds_100k``
+are CPU seconds of one thread for 100,000 images of 32 px, None with ``--quick``. ``--save`` writes every set's numbers
+to benchmarks/results.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from scipy.fft import dctn
+
+from benchmarks.adaptation import read_images, save
+from benchmarks.scratch import ROOT
+from pipeline_lib.audit.alterations import ALTERATIONS, alter
+from pipeline_lib.audit.duplicates import across, digests
+from pipeline_lib.audit.findings import WARN_NEAR
+from pipeline_lib.audit.near import near_duplicates, see
+from pipeline_lib.core.progress import say
+from tasks.stage import guarded
+
+RESULT = ROOT / "benchmarks/results/faults.json"
+SIZE = 32  # px
+SOURCE, TARGET = 3500, 2000  # images, without the leaks
+LEAKS, QUICK_LEAKS = 200, 50  # of each kind
+DRAWS, QUICK_DRAWS, DRAWN = 20, 2, 1000
+BITS = (0, 6)  # in which hashes of images that are alike may differ
+MANY = 100_000
+
+
+def read(path: Path, background: int, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Return random images of a file, uint8 ``[N, 32, 32, 3]``."""
+    images, _ = read_images(path, SIZE, channels=3, background=background)
+    rows = rng.permutation(len(images))[:most]
+    return np.ascontiguousarray(images[rows].transpose(0, 2, 3, 1))
+
+
+def hashes(images: np.ndarray) -> np.ndarray:
+    """Return the perceptual hash of each image: which of its 8 x 8 lowest frequencies are above their median."""
+    grey = np.stack([np.asarray(Image.fromarray(image).convert("L").resize((32, 32)), np.float64) for image in images])
+    low = dctn(grey, axes=(1, 2))[:, :8, :8].reshape(len(images), -1)
+    return low > np.median(low, axis=1, keepdims=True)
+
+
+def hashed_alike(source: np.ndarray, target: np.ndarray, bits: int) -> set[int]:
+    """Return the target rows whose hash differs from one of the source in up to so many bits."""
+    one, other = hashes(source).astype(np.float32), hashes(target).astype(np.float32)
+    apart = one.sum(axis=1)[:, None] + other.sum(axis=1)[None] - 2 * one @ other.T
+    return set(np.flatnonzero((apart <= bits).any(axis=0)).tolist())
+
+
+def score(found: set[int], num_unrelated: int, num_leaks: int) -> dict[str, dict[str, float]]:
+    """Return recall and precision by kind: the leaks follow the unrelated images, kind by kind."""
+    false = sum(row < num_unrelated for row in found)
+    scores = {}
+    for number, kind in enumerate(ALTERATIONS):
+        start = num_unrelated + number * num_leaks
+        hits = sum(start <= row < start + num_leaks for row in found)
+        scores[kind] = {"recall": round(hits / num_leaks, 4), "precision": round(hits / max(1, hits + false), 4)}
+    return scores
+
+
+def leaks(source: np.ndarray, unrelated: np.ndarray, num_leaks: int) -> dict[str, Any]:
+    """Plant leaks and return the scores of the audit and of its peers, and what the audit expects."""
+    rng = np.random.default_rng(1)
+    parts = [alter(source[i * num_leaks : (i + 1) * num_leaks], kind, rng) for i, kind in enumerate(ALTERATIONS)]
+    target = np.concatenate([unrelated, *parts])
+    codes = digests(source), digests(target)
+    near = near_duplicates(see(source, codes[0]), see(target, codes[1]), seed=0)
+    found = {row for _, row in across(*codes)} | set(near.pairs[:, 1].tolist())
+    if near.threshold is None:
+        raise RuntimeError("there are too few images")
+    return {
+        "audit": score(found, len(unrelated), num_leaks),
+        "unrelated_found": sum(row < len(unrelated) for row in found),
+        "expected_false": round(near.threshold.false * len(target), 2),
+        "expected_recall": {kind: round(share, 3) for kind, share in near.threshold.recall.items()},
+        "peers": {
+            f"phash_{bits}": score(hashed_alike(source, target, bits), len(unrelated), num_leaks) for bits in BITS
+        },
+    }
+
+
+def halves(images: np.ndarray, draws: int) -> list[float]:
+    """Return for each draw of two halves the share of the second that has a near duplicate in the first."""
+    shares = []
+    for draw in range(draws):
+        rows = np.random.default_rng(draw).permutation(len(images))[:DRAWN]
+        one, other = (see(images[half], digests(images[half])) for half in np.split(rows, 2))
+        shares.append(len(np.unique(near_duplicates(one, other, draw).pairs[:, 1])) / (DRAWN // 2))
+        say(f"draw {draw + 1} of {draws}: {shares[-1]:.2%}")
+    return shares
+
+
+def seconds(images: np.ndarray) -> float:
+    """Return the CPU seconds of a search within 100,000 images: those given, mirrored and turned."""
+    many = np.concatenate([images, images[:, :, ::-1], images[:, ::-1]])[:MANY]
+    start = time.process_time()
+    one = see(many, digests(many))
+    near_duplicates(one, one, seed=0)
+    return time.process_time() - start
+
+
+def lowest(sets: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """Return the lowest of each score of several sets."""
+    return {
+        kind: {name: min(one[kind][name] for one in sets) for name in ("recall", "precision")} for kind in ALTERATIONS
+    }
+
+
+def main() -> None:
+    """Plant, search and print the line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of larger test data")
+    parser.add_argument("--quick", action="store_true", help="fewer leaks and draws, and no 100,000 images")
+    parser.add_argument("--save", action="store_true", help=f"write {RESULT.relative_to(ROOT)}")
+    chosen = parser.parse_args()
+    rng = np.random.default_rng(0)
+    train = read(chosen.data / "cifar10/train.parquet", 0, 50_000, rng)
+    files = {name: chosen.data / f"emoji/{name}.parquet" for name in ("google", "openmoji_color")}
+    pairs = {
+        "emoji": [read(files["google"], 255, SOURCE, rng), read(files["openmoji_color"], 255, TARGET, rng)],
+        "cifar10": [train[:SOURCE], read(chosen.data / "cifar10/test.parquet", 0, TARGET, rng)],
+    }
+    found = {}
+    for name, (source, unrelated) in pairs.items():
+        found[name] = leaks(source, unrelated, QUICK_LEAKS if chosen.quick else LEAKS)
+        say(f"{name}: {json.dumps(found[name])}")
+    shares = halves(train, QUICK_DRAWS if chosen.quick else DRAWS)
+    peers = {f"phash_{bits}": lowest([one["peers"][f"phash_{bits}"] for one in found.values()]) for bits in BITS}
+    line = {
+        "leaks": lowest([one["audit"] for one in found.values()]),
+        "false_findings": sum(share > WARN_NEAR for share in shares),
+        "seconds_100k": None if chosen.quick else round(seconds(train), 1),
+        "peers": peers,
+    }
+    if chosen.save:
+        save(RESULT, **line, sets=found, shares_of_halves=shares, quick=chosen.quick)
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    guarded(main)
