@@ -13,4 +13,4 @@ def main() -> None:
     """Check the settings, bring the ranking up to date, and print what it says."""
     check.main()
     repro.main("rank")
-    print("", *read_json(RANKING)["sentences"], "", f"All of it: {RANKING}", sep="\n")
+    print("", *read_json(RANKING)["lines"], "", f"All of it: {RANKING}", sep="\n")

@@ -158,7 +158,7 @@ def _exists(path: str) -> bool:
 def _unused(params: Params) -> Iterator[str]:
     unused = [name for name in params.datasets if name not in (*params.source, *params.target)]
     if unused:
-        yield f"in no role, so ingested for nothing: {listed(unused)}"
+        yield f"in no role, so only ranked as a candidate source: {listed(unused)}"
 
 
 def _leftovers(stages: Iterable[Declaration]) -> Iterator[str]:

@@ -54,7 +54,7 @@ def run(stage: Stage[Settings]) -> None:
     for line in [*said, *more]:
         say(f"rank: {line}")
     found = {"datasets": of_datasets, "encoders": of_encoders}
-    write_json(stage.output("reports/rank.json"), {**found, "sentences": [*said, *more]})
+    write_json(stage.output("reports/rank.json"), {**found, "lines": [*said, *more]})
     ranks = {
         what: {one["name"]: one["rank"] for one in ranked["candidates"]} for what, ranked in found.items() if ranked
     }

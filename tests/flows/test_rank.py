@@ -10,7 +10,7 @@ def test_the_ranking_needs_no_more_than_what_is_ingested(tmp_path: Path) -> None
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith("params.yaml is valid\n")
     report = read_json(project / "reports/rank.json")
-    assert "\n".join(report["sentences"]) in first.stdout.split("Updating lock file")[-1]
+    assert "\n".join(report["lines"]) in first.stdout.split("Updating lock file")[-1]
     assert {path.name for path in project.iterdir() if path.is_dir() and not path.name.startswith(".")} == {
         *("datasets", "metrics", "reports", "pictures", "flows", "tasks", "pipeline_lib"),
     }

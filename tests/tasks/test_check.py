@@ -129,7 +129,7 @@ def test_what_is_left_over_from_other_settings_is_noted(capsys: pytest.CaptureFi
     main()
     *notes, last = capsys.readouterr().out.splitlines()
     assert last == "params.yaml is valid"
-    assert notes[0] == "note: in no role, so ingested for nothing: spare"
+    assert notes[0] == "note: in no role, so only ranked as a candidate source: spare"
     assert [note.split()[1] for note in notes[1:]] == [
         "datasets/old", "metrics/mine.json", "predictions/heads/7.parquet"
     ]  # fmt: skip

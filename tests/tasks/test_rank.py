@@ -86,7 +86,7 @@ def test_both_rankings_and_what_they_say(capsys: pytest.CaptureFixture[str]) -> 
     metrics = read_json(Path(OUTPUTS[1]))
     assert metrics["datasets"] == {"likewise": 1, "drawn": 2} and set(metrics["encoders"]) == set(names(encoders))
     said = capsys.readouterr().out
-    assert all(sentence in said for sentence in report["sentences"])
+    assert all(sentence in said for sentence in report["lines"])
     assert "rank: 'tiny' is left out, having 3 images (or groups of them) where it takes 20" in said
     assert "the nearest to the target of 2 candidate sources, by pixels, is 'likewise'" in said
     assert "LEEP is not of the ranks, since it takes a classifier that pixels, random, other came without" in said
@@ -120,7 +120,7 @@ def test_one_dataset_and_no_weights_are_said_and_no_mistake() -> None:
     report = ranked()
     assert report["datasets"] is None and report["encoders"] is None
     assert read_json(Path(OUTPUTS[1])) == {}
-    assert report["sentences"] == [
+    assert report["lines"] == [
         "datasets are not ranked: 'drawn' is the only one beside the target's",
         "encoders are not ranked: none with weights is named beside pixels and random ones: name some under "
         "rank.encoders",
@@ -129,7 +129,7 @@ def test_one_dataset_and_no_weights_are_said_and_no_mistake() -> None:
 
 def test_one_large_enough_is_none_to_rank() -> None:
     write(datasets={name: DATASETS[name] for name in ("drawn", "printed", "tiny")})
-    assert "datasets are not ranked: it takes two that are large enough" in ranked()["sentences"]
+    assert "datasets are not ranked: it takes two that are large enough" in ranked()["lines"]
 
 
 def test_a_target_without_labels_gets_its_sources_ranked_alone() -> None:
@@ -138,19 +138,19 @@ def test_a_target_without_labels_gets_its_sources_ranked_alone() -> None:
     assert report["encoders"] is None and names(report["datasets"]) == ["likewise", "drawn"]
     assert (
         "encoders are not ranked: the target's train split has 0 images (or groups of them) of 0 classes labelled "
-        "'place', and it takes 20 of 2" in report["sentences"]
+        "'place', and it takes 20 of 2" in report["lines"]
     )
     write(encoders=ENCODERS, others={"labels": {"light": "regression"}, "primary": None})
-    assert any("the primary label 'light' is regression" in sentence for sentence in ranked()["sentences"])
+    assert any("the primary label 'light' is regression" in sentence for sentence in ranked()["lines"])
     write(encoders=ENCODERS, others={"labels": {}, "primary": None})
-    assert "encoders are not ranked: the block labels names none to rank them by" in ranked()["sentences"]
+    assert "encoders are not ranked: the block labels names none to rank them by" in ranked()["lines"]
 
 
 def test_a_target_of_few_images_is_ranked_for_by_nothing() -> None:
     write(encoders=ENCODERS, others={"source": ["printed"], "target": ["tiny"]})
     report = ranked()
     assert report["datasets"] is None and report["encoders"] is None
-    assert any("the target has 2 images" in sentence for sentence in report["sentences"])
+    assert any("the target has 2 images" in sentence for sentence in report["lines"])
 
 
 def test_given_weights_are_a_candidate_and_datasets_are_compared_by_them() -> None:
