@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 from torch.multiprocessing.spawn import spawn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
@@ -37,12 +37,25 @@ class SyncedNorm(_BatchNorm):
         return out if self.weight is None else out * self.weight.view(shape) + self.bias.view(shape)
 
 
+def smooth(module: nn.Module) -> None:
+    """Replace maxima by means and soft ones, which the views' rounding moves a little and not from place to place."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.MaxPool2d):
+            setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding))
+        elif isinstance(child, nn.AdaptiveMaxPool2d):
+            setattr(module, name, nn.AdaptiveAvgPool2d(child.output_size))
+        elif isinstance(child, nn.ReLU):
+            setattr(module, name, nn.Softplus())
+        smooth(child)
+
+
 def train(name: str) -> list[Step]:
     """Return loss and gradients of every step, as this process sees them."""
     rank, world = rank_and_world()
     encoder = encoder_for(name)
     torch.manual_seed(0)
     method = METHODS[name](encoder, in_double(encoder), **OPTIONS.get(name, {})).double()
+    smooth(method)
     model = method
     if world > 1:
         for module in method.modules():
@@ -94,11 +107,10 @@ def test_two_processes_compute_the_loss_and_the_gradients_of_one(name: str, foun
             their_loss, their_gradients = found[rank][name][i]
             torch.testing.assert_close(their_loss, loss, rtol=1e-5, atol=1e-7)
             assert set(their_gradients) == set(gradients)
-            # Views are made in single precision, and rounded otherwise in batches of another size, by which pooling may
-            # take its greatest value from another place: single values differ, their whole does not.
+            # Views are made in single precision, and rounded otherwise in batches of another size.
             length = torch.cat([gradient.flatten() for gradient in gradients.values()]).norm().item()
             for key, gradient in gradients.items():
-                assert (their_gradients[key] - gradient).norm().item() < 1e-3 * length, key
+                assert (their_gradients[key] - gradient).norm().item() < 1e-4 * length, key
 
 
 def test_gathered_rows_are_in_the_order_of_ranks_and_their_gradients_are_summed(found: list[dict[str, Any]]) -> None:
