@@ -92,7 +92,7 @@ def main() -> None:
             for sample in mnist5k(Path(), None, ()).samples[:MOST_IMAGES]:
                 picture = sample.load()
                 assert isinstance(picture, Image.Image)
-                writer.append(frame(picture, channels=arguments.channels, **framing))
+                writer.append(frame(picture, channels=arguments.channels, **framing)[None])
         images = Images(place / "images.npy")
         write_model(place / "model", images, arguments.encoder, framing)
         usable = load_usable(place / "model")

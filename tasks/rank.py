@@ -55,10 +55,11 @@ def run(stage: Stage[Settings]) -> None:
         say(f"rank: {line}")
     found = {"datasets": of_datasets, "encoders": of_encoders}
     write_json(stage.output("reports/rank.json"), {**found, "lines": [*said, *more]})
-    ranks = {
-        what: {one["name"]: one["rank"] for one in ranked["candidates"]} for what, ranked in found.items() if ranked
-    }
-    write_json(stage.output("metrics/rank.json"), ranks)
+    metrics: dict[str, float] = {}
+    for what, ranked in found.items():
+        candidates = ranked["candidates"] if ranked else []
+        metrics |= {f"num_{what}": len(candidates), **{f"{what}.{one['name']}": one["rank"] for one in candidates}}
+    write_json(stage.output("metrics/rank.json"), metrics)
 
 
 def _datasets(

@@ -138,7 +138,9 @@ def test_a_worktree_is_removed_unless_a_run_is_in_it(finished):
     path = worktree("sweeps/one")
     with hold(path / ".graftline/flow.lock", "taken"), pytest.raises(UserError, match="another run is at work"):
         remove("sweeps/one")
-    with subprocess.Popen([sys.executable, "-c", "input()", "dvc"], stdin=subprocess.PIPE) as dvc:
+    command = [sys.executable, "-c", "print(flush=True); input()", "dvc"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as dvc:
+        dvc.stdout.readline()  # until it runs, it has no command line to be known by
         used = {"write": {str(path / "out"): {"pid": dvc.pid, "cmd": "dvc repro"}}, "read": {}}
         (path / ".dvc/tmp/rwlock").write_text(json.dumps(used))
         with pytest.raises(UserError, match="another run is at work"):

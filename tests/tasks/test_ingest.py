@@ -67,7 +67,10 @@ def test_a_column_with_nearly_the_name_of_a_label_is_said(capsys: pytest.Capture
         ({"reader": "folderr"}, r"datasets\.drawn in params\.yaml: reader is 'folderr'.*did you mean 'folder'"),
         ({"path": "nowhere"}, r"datasets\.drawn in params\.yaml: nowhere is not a folder"),
         ({"labels": "other.csv"}, r"datasets\.drawn in params\.yaml: .*other\.csv"),
-        ({"columns": {"plcae": "x"}}, r"drawn\.columns names 'plcae', which is not among the labels.*mean 'place'"),
+        (
+            {"columns": {"plcae": "x"}},
+            r"drawn\.columns names 'plcae', which is neither group nor among the labels.*mean 'place'",
+        ),
         ({"columns": {"place": "where"}}, r"the label 'place' is the column 'where', which is not there"),
         ({"options": {"image": "x"}}, r"options has no option 'image': allowed are none"),
         ({"reader": "parquet"}, r"holds its own labels: set labels to null"),
