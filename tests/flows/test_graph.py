@@ -39,9 +39,13 @@ def work(action, environment):
     return action(environment) or Completed()
 
 
-def run(upstream, actions, gpus, machine, slots=4):
-    """Run ``actions`` by their names; return their states, and what was logged."""
-    lines = []
+def run(upstream, actions, gpus, machine, slots=4, told=None):
+    """Run ``actions`` by their names; return their states, and what was logged, of which the event ``told`` tells."""
+    lines, told = [], told or threading.Event()
+
+    def say(line):
+        lines.append(line)
+        told.set()
 
     def submit(name, above, environment):
         running = work.with_options(name=name, task_run_name=name)
@@ -49,7 +53,7 @@ def run(upstream, actions, gpus, machine, slots=4):
 
     @flow(task_runner=ThreadPoolTaskRunner(max_workers=slots))
     def graph():
-        return run_on_gpus(upstream, submit, gpus, lines.append, machine.take)
+        return run_on_gpus(upstream, submit, gpus, say, machine.take)
 
     states = graph()
     return {name: state.name for name, state in states.items()}, lines
@@ -75,13 +79,15 @@ def test_what_needs_no_gpu_never_waits_behind_what_does(api):
 
 
 def test_a_task_waits_for_the_one_that_has_the_gpus(api):
-    machine, at_work = Machine(3), []
+    machine, at_work, told = Machine(3), [], threading.Event()
 
     def two(environment):
         at_work.append(environment["CUDA_VISIBLE_DEVICES"])
         assert machine.free == 1, "the others are for others"
+        assert told.wait(60), "the first is at work until the second has asked"
 
-    states, lines = run({"first": (), "second": ()}, {"first": two, "second": two}, {"first": 2, "second": 2}, machine)
+    gpus = {"first": 2, "second": 2}
+    states, lines = run({"first": (), "second": ()}, {"first": two, "second": two}, gpus, machine, told=told)
     assert states == {"first": "Completed", "second": "Completed"}
     assert at_work == ["0,1", "0,1"]
     assert lines == ["second waits for 2 GPUs: first has what there is"]
