@@ -205,8 +205,14 @@ def parser(description: str | None, result: Path) -> argparse.ArgumentParser:
     made.add_argument("--data", type=Path, required=True, help="the folder of larger test data")
     made.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0")
     made.add_argument("--device", default="auto")
-    made.add_argument("--methods", default=",".join(ADAPTERS), help="adapters, with commas between (default: all)")
     made.add_argument("--save", action="store_true", help=f"write benchmarks/results/{result.name}")
+    return made
+
+
+def parser_of_adapters(description: str | None, result: Path) -> argparse.ArgumentParser:
+    """Return the command line of those that run adapters, by default all of them."""
+    made = parser(description, result)
+    made.add_argument("--methods", default=",".join(ADAPTERS), help="adapters, with commas between (default: all)")
     return made
 
 
@@ -244,12 +250,10 @@ def write_rows(path: Path, images_NCHW: np.ndarray) -> Rows:
     return Rows(Images(path), np.arange(len(images_NCHW)))
 
 
-def _source_model(
-    source: Labelled, specs: Mapping[str, Any], columns: Mapping[str, Any], seed: int, setting: Setting, folder: Path
-) -> MultiTask:
-    """Return a model of the source's labels, by the strategy ``scratch`` of the stage ``heads``."""
-    pixels = source.images / 255.0
-    recipe = {
+def recipe_for(images_NCHW: np.ndarray) -> dict[str, Any]:
+    """Return the recipe of the default's encoder for uint8 images, with their own mean and spread."""
+    pixels = images_NCHW / 255.0
+    return {
         "encoder": "small_cnn",
         "channels": pixels.shape[1],
         "size": pixels.shape[2],
@@ -257,8 +261,14 @@ def _source_model(
         "std": pixels.std(axis=(0, 2, 3)).tolist(),
         "stem": None,
     }
+
+
+def _source_model(
+    source: Labelled, specs: Mapping[str, Any], columns: Mapping[str, Any], seed: int, setting: Setting, folder: Path
+) -> MultiTask:
+    """Return a model of the source's labels, by the strategy ``scratch`` of the stage ``heads``."""
     fitting = derive_seed(seed, "heads", "scratch")
-    encoder = from_config(recipe, derive_seed(seed, "pretrain"))
+    encoder = from_config(recipe_for(source.images), derive_seed(seed, "pretrain"))
     seed_everything(fitting)
     model = MultiTask(encoder, specs)
     views = augment(encoder, setting.heads.views.model_dump())(View())

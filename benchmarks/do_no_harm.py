@@ -24,7 +24,7 @@ from benchmarks.adaptation import (
     carry_over,
     file_of,
     judge,
-    parser,
+    parser_of_adapters,
     save,
     spread,
 )
@@ -81,7 +81,7 @@ def run_seed(digits: Labelled, seed: int, setting: Setting) -> dict[str, Run]:
 
 def main() -> None:
     """Run the seeds and print the line."""
-    arguments = parser(__doc__, RESULT).parse_args()
+    arguments = parser_of_adapters(__doc__, RESULT).parse_args()
     digits = read_digits(arguments.data, "mnist")
     setting = Setting(adapt=adapt_block(arguments), device=resolve_device(arguments.device))
     runs: dict[str, list[Run]] = defaultdict(list)

@@ -98,8 +98,7 @@ def _md5(file: Path) -> str:
 def server(home: Path) -> Iterator[str]:
     """Run a Prefect server whose database is in ``home``, and yield the address of its API."""
     home.mkdir(parents=True, exist_ok=True)
-    others = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    mine = {**others, **environment(home), "PREFECT_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    mine = {**environment(home), "PREFECT_HOME": str(home), "PYTHONPATH": str(ROOT)}
     mine.pop("PREFECT_API_URL", None)
     with mock.patch.dict(os.environ, mine, clear=True), api() as url:
         yield url

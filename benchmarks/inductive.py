@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.adaptation import KIND, Labelled, parser, save, write_rows
+from benchmarks.adaptation import KIND, Labelled, parser, recipe_for, save, write_rows
 from benchmarks.scratch import ROOT
 from benchmarks.vendors import read_emoji, tested
 from pipeline_lib.core.compute import resolve_device, seed_everything
@@ -114,16 +114,7 @@ def fitted(learner: nn.Module, columns: Mapping[str, Any], *, name: str, task: T
 
 def pretrained(images_NCHW: np.ndarray, task: Task, epochs: int) -> tuple[Encoder, Callable[[], Encoder]]:
     """Return the encoder that SimCLR makes of unlabelled images, and a function that makes the one it starts from."""
-    pixels = images_NCHW / 255.0
-    recipe = {
-        "encoder": "small_cnn",
-        "channels": pixels.shape[1],
-        "size": pixels.shape[2],
-        "mean": pixels.mean(axis=(0, 2, 3)).tolist(),
-        "std": pixels.std(axis=(0, 2, 3)).tolist(),
-        "stem": None,
-    }
-    start = partial(from_config, recipe, derive_seed(task.seed, "pretrain"))
+    start = partial(from_config, recipe_for(images_NCHW), derive_seed(task.seed, "pretrain"))
     encoder = start()
     seed_everything(derive_seed(task.seed, "pretrain"))
     learner = METHODS["simclr"](encoder, augment(encoder))

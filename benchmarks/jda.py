@@ -24,7 +24,7 @@ from benchmarks.adaptation import (
     file_of,
     judge,
     means,
-    parser,
+    parser_of_adapters,
     read_images,
     save,
     spread,
@@ -53,7 +53,7 @@ def run_direction(source: Labelled, target: Labelled, seed: int, setting: Settin
 
 def main() -> None:
     """Run the seeds in both directions and print the line."""
-    arguments = parser(__doc__, RESULT).parse_args()
+    arguments = parser_of_adapters(__doc__, RESULT).parse_args()
     digits = {name: read_digits(arguments.data, name) for name in ("mnist", "usps")}
     setting = Setting(adapt=adapt_block(arguments), device=resolve_device(arguments.device))
     runs: dict[str, list[Run]] = defaultdict(list)

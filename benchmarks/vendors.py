@@ -34,7 +34,7 @@ from benchmarks.adaptation import (
     carry_over,
     file_of,
     judge,
-    parser,
+    parser_of_adapters,
     read_images,
     save,
     spread,
@@ -123,7 +123,7 @@ def summary(runs: Sequence[Run]) -> dict[str, Any]:
 
 def main() -> None:
     """Take each vendor as the target in turn and print the line."""
-    options = parser(__doc__, RESULT)
+    options = parser_of_adapters(__doc__, RESULT)
     options.add_argument("--quick", action="store_true", help="two vendors, one seed, fewer images")
     arguments = options.parse_args()
     seeds = 1 if arguments.quick else arguments.seeds

@@ -21,8 +21,8 @@ class Candidate(Block):
     model_config = ConfigDict(extra="allow")
 
     method: str | None = None  # the adapter; null takes the one that the entry is named after
-    epochs: Count | None = None  # null takes that of the block, as the next two
-    lr: Positive | None = None
+    epochs: Count | None = None  # null takes that of the block
+    lr: Positive | None = None  # null takes the adapter's share of that of the block
 
     @property
     def options(self) -> dict[str, Any]:
