@@ -25,6 +25,7 @@ from pipeline_lib.adapt import ADAPTERS
 from pipeline_lib.adapt.carry import carry
 from pipeline_lib.adapt.choice import SOURCE_ONLY, choose
 from pipeline_lib.adapt.decision import UNSHIFTED, decide
+from pipeline_lib.adapt.evidence import HeldBack
 from pipeline_lib.adapt.scorers import SCORERS
 from pipeline_lib.core.compute import seed_everything
 from pipeline_lib.core.errors import UserError
@@ -79,22 +80,27 @@ class Outcome:
     """What each candidate answers (the class of each image that scores, object ``[K]``) and how long it trained.
 
     The candidates are the source's model as it is and after each adapter. ``chosen`` has the one to hand on by ``auto``
-    and ``auto_of_all``, and by each scorer alone among all; ``reason`` is the code of why the last but one chose, and
-    the seconds of ``auto`` are those that choosing took.
+    and ``auto_of_all``, and by each scorer alone among all, of which ``judged`` has the scores; ``reason`` is the code
+    of why the last but one chose, and the seconds of ``auto`` are those that choosing took.
     """
 
     answers: Mapping[str, np.ndarray]
     seconds: Mapping[str, float]
     chosen: Mapping[str, str]
+    judged: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class Run:
-    """The METRICS and ``seconds`` of every method on a target, and what each way of choosing without labels chose."""
+    """The METRICS and ``seconds`` of every method on a target, and what each way of choosing without labels chose.
+
+    ``judged`` has what each scorer said of each method.
+    """
 
     scores: Mapping[str, Mapping[str, float]]
     chosen: Mapping[str, str]
+    judged: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def regret(self, metric: str) -> dict[str, float]:
         """Return how much of ``metric`` each way of choosing loses against the best."""
@@ -134,10 +140,12 @@ def carry_over(
         prior_C = prior_of(labels["label_0"].numpy(), len(specs[LABEL]["classes"]))
         held_out_rows = write_rows(folder / "held_out.npy", held_out.images)
         given = (held_out_rows, prior_C, list(SCORERS), setting.device, seed)
-        found = decide(models, LABEL, rows, *given)
+        classes = KIND.encode(held_out.classes.astype(str).astype(object), specs[LABEL]).numpy()
+        held_back = HeldBack(held_out_rows, classes, np.arange(len(classes)))
+        found = decide(models, LABEL, rows, *given, held_back=held_back)
         seconds[AUTO] = time.monotonic() - began
         answers = {name: _answers(model, scored, setting.device) for name, model in models.items()}
-    return Outcome(answers, seconds, _choices(found), _reason(found))
+    return Outcome(answers, seconds, _choices(found), found["scores"], _reason(found))
 
 
 def _choices(found: Mapping[str, Any]) -> dict[str, str]:
@@ -176,7 +184,8 @@ def judge(outcome: Outcome, classes_K: np.ndarray, metric: str) -> Run:
     scores[ORACLE] = scores[best]
     seconds = {**outcome.seconds, ORACLE: sum(outcome.seconds.values())}
     seconds[AUTO_OF_ALL] = outcome.seconds[AUTO]
-    return Run({name: {**found, "seconds": seconds[name]} for name, found in scores.items()}, outcome.chosen)
+    scored = {name: {**found, "seconds": seconds[name]} for name, found in scores.items()}
+    return Run(scored, outcome.chosen, outcome.judged)
 
 
 def means(runs: Sequence[Run], metric: str) -> dict[str, float]:
@@ -190,7 +199,12 @@ def spread(runs: Sequence[Run]) -> dict[str, Any]:
         name: {key: _spread([run.scores[name][key] for run in runs]) for key in found}
         for name, found in runs[0].scores.items()
     }
-    return {"methods": methods, "chosen": {way: [run.chosen[way] for run in runs] for way in runs[0].chosen}}
+    judged = [
+        {name: {scorer: round(value, 4) for scorer, value in of.items()} for name, of in run.judged.items()}
+        for run in runs
+    ]
+    chosen = {way: [run.chosen[way] for run in runs] for way in runs[0].chosen}
+    return {"methods": methods, "chosen": chosen, "judged": judged}
 
 
 def _spread(values: Sequence[float]) -> dict[str, Any]:

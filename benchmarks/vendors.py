@@ -134,10 +134,10 @@ def main() -> None:
         for seed in range(seeds):
             say(f"to {target}: seed {seed + 1} of {seeds}")
             runs[target].append(run_target(target, emoji, concepts, seed, setting))
-    line = summary([run for found in runs.values() for run in found])
-    if arguments.save:
-        targets = {target: spread(found) for target, found in runs.items()}
-        save(file_of(RESULT, arguments), summary=line, targets=targets, quick=arguments.quick)
+        line = summary([run for found in runs.values() for run in found])
+        if arguments.save:  # hours may follow: what there is, is kept
+            targets = {name: spread(found) for name, found in runs.items()}
+            save(file_of(RESULT, arguments), summary=line, targets=targets, quick=arguments.quick)
     print(json.dumps(line))
 
 

@@ -15,6 +15,8 @@ from pipeline_lib.adapt import ADAPTERS, Adapter
 from pipeline_lib.adapt.carry import carry
 from pipeline_lib.adapt.choice import SOURCE_ONLY
 from pipeline_lib.adapt.decision import decide
+from pipeline_lib.adapt.evidence import HeldBack
+from pipeline_lib.adapt.scorers import WITH_SOURCE
 from pipeline_lib.core.compute import resolve_device, seed_everything
 from pipeline_lib.core.files import read_json, write_csv, write_json, write_parquet
 from pipeline_lib.core.progress import say
@@ -58,6 +60,8 @@ def run(stage: Stage[Settings], training: int) -> None:
     rows = Rows(target.images, np.arange(len(target)))
     carried = [name for name in model.specs if trained["learnt_from"][name] in ("source", "both")]
     label = _label(params.primary_label, model, carried)
+    learnt = _learnt(source, model, carried)
+    held_back = _held_back(source, learnt, label, block, training)
     adapted: dict[str, MultiTask] = {SOURCE_ONLY: model}
     histories = [pd.DataFrame(columns=CURVE)]
     methods: list[str] = []
@@ -68,7 +72,8 @@ def run(stage: Stage[Settings], training: int) -> None:
     else:
         methods = block.methods
     with written_in("adapt"):
-        batches = _labelled(source, model, carried, block, device, training)
+        trained_on = np.setdiff1d(learnt, held_back)
+        batches = _labelled(source, model, carried, trained_on, block, device, training)
         for name in methods:
             adapter = pick(ADAPTERS, block.adapter(name), "methods")
             if lacking := adapter.lacks(model, label):
@@ -78,7 +83,7 @@ def run(stage: Stage[Settings], training: int) -> None:
             own, copied = block.trained_as(name, adapter.rate), copy.deepcopy(model)
             adapted[name], history = _adapt(stage, own, name, learner, copied, label, batches, rows, training)
             histories.append(history.assign(method=name)[CURVE])
-    choice = _choice(block, adapted, label, source, target, device, training)
+    choice = _choice(block, adapted, label, source, target, held_back, device, training)
     use = choice["chosen"]
     say(f"adapt: handing on the model {'as it is' if use == SOURCE_ONLY else f'after {use}'}")
     ids, answered = _answered(source, target)
@@ -129,28 +134,33 @@ def _choice(
     label: str | None,
     source: Role,
     target: Role,
+    held_back: np.ndarray,
     device: torch.device,
     training: int,
 ) -> dict[str, Any]:
-    """Return what is handed on, the code of why, and what it was judged by: never a label of the target."""
+    """Return what is handed on, the code of why, and what it was judged by: never a label of the target.
+
+    ``held_back`` are rows of the source.
+    """
     found: dict[str, Any] = {"label": label, "chosen": SOURCE_ONLY, "scores": {}, "ranks": {}, "shift": None}
     if block.use != AUTO:
         return {**found, "chosen": block.use if block.use in adapted else SOURCE_ONLY, "reason": "declared"}
     if label is None or len(adapted) < 2:
         return {**found, "reason": "no_candidate"}
-    spec, held_out = adapted[SOURCE_ONLY].specs[label], source.rows("test")
-    encoded = KINDS[spec["kind"]].encode(source.label(label)[source.rows("train")], spec).numpy()
+    spec, held_out, keys = adapted[SOURCE_ONLY].specs[label], source.rows("test"), source.table["key"].to_numpy()
+    encoded = KINDS[spec["kind"]].encode(source.label(label), spec).numpy()
     return decide(
         adapted,
         label,
         Rows(target.images, np.arange(len(target))),
         # What the model was trained on it knows too well to be compared with the target.
         Rows(source.images, held_out),
-        prior_of(encoded, len(spec["classes"])),
+        prior_of(encoded[source.rows("train")], len(spec["classes"])),
         block.scorers,
         device,
         derive_seed(training, "adapt choice"),
-        (source.table["key"].to_numpy()[held_out], target.table["key"].to_numpy()),
+        (keys[held_out], target.table["key"].to_numpy()),
+        HeldBack(Rows(source.images, held_back), encoded[held_back], keys[held_back]),
     )
 
 
@@ -183,19 +193,45 @@ def _label(primary: str | None, model: MultiTask, carried: Sequence[str]) -> str
     return primary if primary in able else next(iter(able), None)
 
 
+def _learnt(source: Role, model: MultiTask, carried: Sequence[str]) -> np.ndarray:
+    """Return the rows of the source's training images that have a label which the source teaches."""
+    known = np.any([np.zeros(len(source), dtype=bool), *(labelled(source.label(name)) for name in carried)], axis=0)
+    # The very bytes of a test image of the target teach its answer.
+    known &= ~source.table["near_test"].to_numpy(dtype=bool)
+    return np.intersect1d(source.rows("train"), np.flatnonzero(known))
+
+
+def _held_back(source: Role, learnt: np.ndarray, label: str | None, block: Adapt, training: int) -> np.ndarray:
+    """Return the rows of ``learnt`` that no candidate may train on, since a scorer goes by their label.
+
+    They are those that trained no head either, and none where no scorer asks for them.
+    """
+    asking = [name for name in block.scorers if name in WITH_SOURCE]
+    if block.use != AUTO or not asking or label is None:
+        return np.empty(0, np.int64)
+    ids = pd.read_parquet(Path(f"models/heads/{training}/held_back.parquet"))["id"]
+    apart = source.table["id"].isin(ids).to_numpy() & labelled(source.label(label))
+    found = np.intersect1d(learnt, np.flatnonzero(apart))
+    if not len(found):
+        say(f"adapt: the heads held no labelled image of the source back, so {' and '.join(asking)} cannot tell")
+    return found
+
+
 def _labelled(
-    source: Role, model: MultiTask, carried: Sequence[str], block: Adapt, device: torch.device, training: int
+    source: Role,
+    model: MultiTask,
+    carried: Sequence[str],
+    rows: np.ndarray,
+    block: Adapt,
+    device: torch.device,
+    training: int,
 ) -> Batches:
-    """Return the source's training images that have a label which the source teaches, as batches to draw from."""
-    train_rows = source.rows("train")
-    values = {
-        name: source.label(name)[train_rows] if name in carried else np.full(len(train_rows), None)
-        for name in model.specs
-    }
-    known = np.any([np.zeros(len(train_rows), dtype=bool), *(labelled(values[name]) for name in carried)], axis=0)
+    """Return rows of the source with the labels that it teaches, as batches to draw from."""
+    nothing = np.full(len(rows), None)
+    values = {name: source.label(name)[rows] if name in carried else nothing for name in model.specs}
     columns: dict[str, Tensor | Rows] = {
-        "images_BCHW": Rows(source.images, train_rows[known]),
-        **label_columns(model.specs, {name: column[known] for name, column in values.items()}),
+        "images_BCHW": Rows(source.images, rows),
+        **label_columns(model.specs, values),
     }
     batches = Batches(columns, block.batch_size, derive_seed(training, "adapt source"))
     batches.place(device)

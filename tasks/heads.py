@@ -21,7 +21,7 @@ from pipeline_lib.data.rows import Images, Rows
 from pipeline_lib.encoders.encoder import Encoder, from_config, load_encoder, save_model
 from pipeline_lib.heads.familiarity import familiarity
 from pipeline_lib.heads.learner import label_columns
-from pipeline_lib.heads.learning import Validated, choose_strategy, learn
+from pipeline_lib.heads.learning import Validated, choose_strategy, learn, validation_part
 from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.heads.predictions import prediction_table
 from pipeline_lib.heads.strategies import STRATEGIES, Strategy
@@ -72,8 +72,8 @@ def _run(
         say("heads: no label is learnt, so the pretrained encoder is handed on as it is")
 
     images, values, held_out = _training_set(source, target, tasks)
-    held_out_ids = pd.concat([source.table["id"], target.table["id"]]).to_numpy()[held_out.rows]
-    keys_N = pd.concat([source.table["key"], target.table["key"]]).to_numpy()[images.rows]
+    ids, keys = (pd.concat([source.table[name], target.table[name]]).to_numpy() for name in ("id", "key"))
+    keys_N, apart = keys[images.rows], derive_seed(training, "heads")  # the same images are held back from all
     histories = [pd.DataFrame(columns=CURVE)]
     tables: list[pd.DataFrame] = []
 
@@ -85,13 +85,12 @@ def _run(
         columns = label_columns(model.specs, {label: values[label] for label in wanted})
         views = augment(encoder, block.views.model_dump())(View())
         fitted = partial(train, stage, block, name=name, seed=seed)
-        apart = derive_seed(training, "heads")  # the same images are held back from all
         history, validated = learn(strategy, model, images, columns, keys_N, views, fitted, device, apart)
         histories.append(history.assign(model=name))
         return model, validated
 
     def predicted(model: MultiTask, name: str) -> None:
-        tables.append(prediction_table(model, name, held_out_ids, held_out, device, BATCH_SIZE))
+        tables.append(prediction_table(model, name, ids[held_out.rows], held_out, device, BATCH_SIZE))
 
     def start(from_pretrained: bool) -> Encoder:
         if from_pretrained:
@@ -132,6 +131,10 @@ def _run(
     }
     folder = stage.output(f"models/heads/{training}")
     save_model(folder, chosen, config)
+    # Heads alone are fitted to these too, at the end.
+    part_N = validation_part(keys_N, apart) & (use is not None and STRATEGIES[use].trains(chosen.encoder))
+    held_back = pd.DataFrame({"id": pd.array(ids[images.rows[part_N]], dtype="string")})
+    write_parquet(folder / "held_back.parquet", held_back)
     known, unknown = (_by_role(rows, len(source)) for rows in (images, held_out))
     if familiar := familiarity(chosen.encoder, known, unknown, device, BATCH_SIZE, training):
         familiar.save(folder)

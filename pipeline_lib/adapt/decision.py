@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pipeline_lib.adapt.choice import SOURCE_ONLY, choose
-from pipeline_lib.adapt.evidence import answers, gather, sampled
+from pipeline_lib.adapt.evidence import HeldBack, answers, gather, sampled
 from pipeline_lib.adapt.scorers import SCORERS
 from pipeline_lib.adapt.shift import find_shift
 from pipeline_lib.data.rows import Rows
@@ -28,16 +28,18 @@ def decide(
     device: torch.device,
     seed: int,
     keys: Keys | None = None,
+    held_back: HeldBack | None = None,
 ) -> dict[str, Any]:
     """Choose among ``models``, of which the one before any adapter is named SOURCE_ONLY.
 
     Returns ``chosen`` and the code of its ``reason``, the ``scores`` of each model by scorer, its mean rank under
     ``ranks``, and under ``shift`` how the domains differ for the model before. ``held_out`` are images of the source
     that nothing was trained on, whose labels are not needed; ``keys`` are those of them and of the target's images.
-    ``prior_C`` is the share of each class in the source, none of them 0. A model is left as it is where there is no
-    shift but in that share, however well adapters score: they could only do harm.
+    ``prior_C`` is the share of each class in the source, none of them 0. ``held_back`` is what the scorers WITH_SOURCE
+    go by, which cannot tell without it. A model is left as it is where there is no shift but in that share, however
+    well adapters score: they could only do harm.
     """
-    evidence = gather(models, label, target, device, seed)
+    evidence = gather(models, label, target, device, seed, held_back, keys[1] if keys else None)
     scores = {name: {scorer: SCORERS[scorer](one) for scorer in scorers} for name, one in evidence.items()}
     choice, before = choose(scores), evidence[SOURCE_ONLY]
     of_source, of_target = (sampled(len(rows), seed) for rows in (held_out, target))

@@ -1,7 +1,7 @@
 """What a candidate model says of the target's images, from which it is judged without a label of theirs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,11 +12,25 @@ from pipeline_lib.data.rows import Rows
 from pipeline_lib.encoders.inference import evaluating, stream
 from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.labels import KINDS
+from pipeline_lib.stats.shift import density_ratio, domain_probabilities
 
 MOST_IMAGES = 2000  # of the target, drawn at random where there are more
 BATCH_SIZE = 256
 # The share of the first image in a mixture of two, as its authors have it.
 MIXED = 0.55
+
+
+@dataclass(frozen=True)
+class HeldBack:
+    """V labelled images of the source that no candidate was trained on.
+
+    Attributes: ``rows`` of the images; ``classes``, the number of the class of each, and ``keys``, by which images
+    that belong together are told, int64 and object ``[V]``.
+    """
+
+    rows: Rows
+    classes: np.ndarray
+    keys: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -26,6 +40,9 @@ class Evidence:
     Attributes: ``probabilities`` ``[N, C]`` and ``features`` ``[N, D]``, float32; ``mixed`` ``[N, C]``, the
     probabilities of mixtures, each of an image (55%) and its partner (45%), whose number among the N is in
     ``partners``, int64 ``[N]``; ``ensemble`` ``[N, C]``, the mean of the probabilities of all candidates.
+
+    Of V labelled images of the source that trained nothing, of which there may be none: ``wrong`` ``[V]``, whether the
+    predicted class is wrong, and ``ratio`` ``[V]``, p_target(x) / p_source(x) by the candidate's features.
     """
 
     probabilities: np.ndarray
@@ -33,18 +50,33 @@ class Evidence:
     mixed: np.ndarray
     partners: np.ndarray
     ensemble: np.ndarray
+    wrong: np.ndarray = field(default_factory=lambda: np.empty(0))
+    ratio: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
 def gather(
-    models: Mapping[str, MultiTask], label: str, rows: Rows, device: torch.device, seed: int
+    models: Mapping[str, MultiTask],
+    label: str,
+    rows: Rows,
+    device: torch.device,
+    seed: int,
+    held_back: HeldBack | None = None,
+    keys_N: np.ndarray | None = None,
 ) -> dict[str, Evidence]:
     """Return what each candidate says of the target's ``rows``: the same images and partners for every one.
 
-    At most MOST_IMAGES of them are looked at.
+    At most MOST_IMAGES of them are looked at; ``keys_N`` tells which of them belong together.
     """
     shown = track(models, "adapt: judged without labels", len(models))
     said = {name: _said(models[name], label, rows, device, seed) for name in shown}
     together = np.mean([one["probabilities"] for one in said.values()], axis=0)
+    if held_back is not None and len(held_back.rows):
+        keys = None if keys_N is None else (held_back.keys, keys_N[sampled(len(rows), seed)])
+        for name, one in said.items():
+            features_VD, probabilities_VC = answers(models[name], label, held_back.rows, device)
+            given_V, _ = domain_probabilities(features_VD, one["features"], seed, keys)
+            wrong_V = (probabilities_VC.argmax(axis=1) != held_back.classes).astype(np.float64)
+            one |= {"wrong": wrong_V, "ratio": density_ratio(given_V)}
     return {name: Evidence(**one, ensemble=together) for name, one in said.items()}
 
 

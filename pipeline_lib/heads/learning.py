@@ -50,7 +50,8 @@ def validation_part(keys_N: np.ndarray, seed: int) -> np.ndarray:
 
     None is where there are fewer than FEW, for what two of them say is chance, or where less than two would be left.
     """
-    part_N = np.array(draw_split(keys_N.tolist(), VALIDATION, seed), dtype=object) == "test"
+    sides = draw_split(keys_N.tolist(), VALIDATION, derive_seed(seed, "validation"))
+    part_N = np.array(sides, dtype=object) == "test"
     return part_N & (len(part_N) >= FEW and (~part_N).sum() > 1)
 
 
@@ -72,7 +73,7 @@ def learn(
     validation part depends on ``seed`` and the keys, and trains nothing; only heads that are all there is to train are
     fitted to it too, once it has spoken, for that takes no time.
     """
-    part_N = validation_part(keys_N, derive_seed(seed, "validation"))
+    part_N = validation_part(keys_N, seed)
     history = pd.DataFrame({"epoch": [], "loss": []})
     names, trains = list(model.specs), strategy.trains(model.encoder)
     fitted = torch.from_numpy(np.flatnonzero(~part_N))

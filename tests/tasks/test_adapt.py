@@ -137,6 +137,56 @@ def test_labels_of_the_source_matter_to_the_adapter_that_trains_on_them() -> Non
     assert not same(before, weights(MODEL))
 
 
+def test_the_bytes_of_a_test_image_teach_no_adapter_its_answer() -> None:
+    write_params(adapt={**TRAINED, "methods": ["mcc"], "use": "mcc"})
+    path = Path("datasets/printed/table.parquet")
+    table = read_table("drawn")
+    twin = table.index[table["split"] == "train"][0]
+    scored = pd.read_parquet(path)
+    scored.loc[scored.index[scored["split"] == "test"][0], "sha256"] = table.loc[twin, "sha256"]
+    scored.to_parquet(path)
+    run("adapt")
+    before = weights(MODEL)
+    table.loc[twin, "label.place"] = "at 1" if table.loc[twin, "label.place"] == "at 0" else "at 0"
+    table.to_parquet("datasets/drawn/table.parquet")
+    run("adapt")
+    assert same(before, weights(MODEL))
+
+
+def test_no_candidate_trains_on_what_scorers_judge_them_by(capsys: pytest.CaptureFixture[str]) -> None:
+    ids = set(pd.read_parquet("models/heads/0/held_back.parquet")["id"])
+    found = read_table("drawn")
+    rows = found.index[("drawn/" + found["id"]).isin(ids)]
+    assert ids and set(found.loc[rows, "split"]) == {"train"}
+
+    def after(scorers: list[str], move: bool) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+        write_params(adapt={**TRAINED, "methods": ["mcc"], "use": "auto", "scorers": scorers})
+        table = found.copy()
+        if move:
+            table.loc[rows, "label.place"] = np.roll(table.loc[rows, "label.place"], 1)
+            table.loc[rows, "label.light"] = np.roll(table.loc[rows, "label.light"], 1)
+        table.to_parquet("datasets/drawn/table.parquet")
+        run("adapt")
+        return read_json(Path("metrics/adapt/0.json")), read_json(CHOICE)["scores"]
+
+    (held, judged), (held_moved, judged_moved) = (after(["infomax", "iwv"], move) for move in (False, True))
+    assert held == held_moved and judged["mcc"]["infomax"] == judged_moved["mcc"]["infomax"]
+    assert judged["mcc"]["iwv"] != judged_moved["mcc"]["iwv"]
+    (seen, _), (seen_moved, _) = (after(["infomax"], move) for move in (False, True))
+    assert seen != seen_moved and seen != held
+    assert "cannot tell" not in capsys.readouterr().out
+
+
+def test_where_nothing_was_held_back_scorers_by_the_source_cannot_tell(capsys: pytest.CaptureFixture[str]) -> None:
+    write_params(
+        heads={"use": "frozen"}, adapt={**TRAINED, "methods": ["mcc"], "use": "auto", "scorers": ["dev", "iwv"]}
+    )
+    run("heads", "adapt")
+    assert pd.read_parquet("models/heads/0/held_back.parquet").empty
+    assert "dev and iwv cannot tell" in capsys.readouterr().out
+    assert read_json(CHOICE)["chosen"] == "source_only"
+
+
 def test_without_a_label_with_classes_what_needs_none_still_adapts(capsys: pytest.CaptureFixture[str]) -> None:
     drop_labels("drawn", "place")
     write_params(adapt={**TRAINED, "methods": sorted(ADAPTERS), "use": "shot_im"})

@@ -11,8 +11,8 @@ from scipy.spatial.distance import cdist
 
 from pipeline_lib.adapt.choice import choose
 from pipeline_lib.adapt.decision import decide
-from pipeline_lib.adapt.evidence import Evidence, gather
-from pipeline_lib.adapt.scorers import SCORERS
+from pipeline_lib.adapt.evidence import Evidence, HeldBack, answers, gather
+from pipeline_lib.adapt.scorers import SCORERS, WITH_SOURCE
 from pipeline_lib.adapt.shift import find_shift
 from pipeline_lib.data.rows import Rows
 from pipeline_lib.stats.label_shift import prior_of, target_prior
@@ -30,7 +30,9 @@ def evidence(certainty: float, spread: float, seed: int = 0) -> Evidence:
     partners = rng.permutation(NUM)
     mixed = 0.55 * features + 0.45 * features[partners]
     together = np.eye(CLASSES)[classes]
-    return Evidence(_softmax(certainty * features), features, _softmax(certainty * mixed), partners, together)
+    wrong, ratio = (rng.random(NUM) < spread / 5).astype(float), np.exp(rng.normal(-0.1, 0.4, NUM))
+    probabilities = _softmax(certainty * features)
+    return Evidence(probabilities, features, _softmax(certainty * mixed), partners, together, wrong, ratio)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -44,7 +46,14 @@ def moved(found: Evidence, images: np.ndarray, classes: np.ndarray) -> Evidence:
     probabilities, mixed, together = (
         of_classes[images][:, classes] for of_classes in (found.probabilities, found.mixed, found.ensemble)
     )
-    return Evidence(probabilities, found.features[images], mixed, partners, together)
+    return replace(
+        found,
+        probabilities=probabilities,
+        features=found.features[images],
+        mixed=mixed,
+        partners=partners,
+        ensemble=together,
+    )
 
 
 @pytest.mark.parametrize("name", SCORERS)
@@ -86,6 +95,49 @@ def test_scores_are_their_formulas() -> None:
     for image, partner in enumerate(found.partners):
         pairs[given[image] == given[partner]].append(found.mixed[image].argmax() == given[image])
     assert SCORERS["mixval"](found) == pytest.approx((np.mean(pairs[True]) + np.mean(pairs[False])) / 2)
+
+
+def test_errors_on_the_source_are_weighed_by_how_much_of_the_target_is_like_them() -> None:
+    found = evidence(3, 2.0)
+    weighted, ratio = found.ratio * found.wrong, found.ratio
+    assert SCORERS["iwv"](found) == pytest.approx(-weighted.mean())
+    # The regression of the one on the other, where the other has its true mean.
+    slope, _ = np.polyfit(ratio, weighted, 1)
+    assert SCORERS["dev"](found) == pytest.approx(-(weighted.mean() - slope * (ratio.mean() - 1)))
+    even = replace(found, ratio=np.ones(NUM))
+    assert SCORERS["dev"](even) == SCORERS["iwv"](even) == pytest.approx(-found.wrong.mean())
+
+
+def test_a_control_variate_makes_the_estimate_vary_less() -> None:
+    # Every error is 30%, whatever the weights, and so is the target's.
+    rng, found = np.random.default_rng(0), evidence(3, 1.0)
+    drawn: dict[str, list[float]] = {"dev": [], "iwv": []}
+    for _ in range(200):
+        wrong, ratio = (rng.random(200) < 0.3).astype(float), rng.exponential(1.0, 200)
+        for name, values in drawn.items():
+            values.append(SCORERS[name](replace(found, wrong=wrong, ratio=ratio)))
+    assert np.mean(drawn["dev"]) == pytest.approx(-0.3, abs=0.01) == np.mean(drawn["iwv"])
+    assert np.std(drawn["dev"]) < np.std(drawn["iwv"])
+
+
+def test_scorers_that_go_by_the_source_cannot_tell_without_it() -> None:
+    found = replace(evidence(3, 1.0), wrong=np.empty(0), ratio=np.empty(0))
+    assert {name for name, scorer in SCORERS.items() if math.isnan(scorer(found))} == WITH_SOURCE
+
+
+def test_held_back_images_are_judged_by_every_candidate(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    images, classes = squares(60, seed=1)
+    source, rows = stored(tmp_path / "source", images), stored(tmp_path, squares(80, seed=2, shifted=True)[0])
+    models = {"source_only": make_model(seed=0), "other": make_model(seed=1)}
+    held_back = HeldBack(source, classes, np.arange(60).astype(str).astype(object))
+    keys = np.arange(100, 180).astype(str).astype(object)
+    found = gather(models, "shape", rows, torch.device("cpu"), 0, held_back, keys)
+    for name, one in found.items():
+        _, probabilities = answers(models[name], "shape", source, torch.device("cpu"))
+        np.testing.assert_array_equal(one.wrong, probabilities.argmax(axis=1) != classes)
+        assert one.ratio.shape == (60,) and (one.ratio >= 0).all()
+    assert not np.array_equal(found["source_only"].ratio, found["other"].ratio)
 
 
 def test_agreement_is_with_the_class_of_the_ensemble() -> None:

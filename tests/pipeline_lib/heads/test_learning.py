@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.rows import Images, Rows
 from pipeline_lib.encoders.encoder import from_config
 from pipeline_lib.heads.learner import HeadsLearner, label_columns
@@ -82,7 +81,7 @@ def test_of_a_handful_of_images_all_are_trained_on(num: int) -> None:
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_what_is_held_back_trains_nothing_before_it_has_spoken(tmp_path: Path, name: str) -> None:
     _, _, given = learnt(tmp_path, name)
-    part = validation_part(KEYS, derive_seed(3, "validation"))
+    part = validation_part(KEYS, 3)
     for columns in given:
         assert set(columns["images_BCHW"].rows) == set(np.flatnonzero(~part))
         assert all(len(column) == (~part).sum() for column in columns.values())
@@ -102,7 +101,7 @@ def test_each_label_is_judged_and_those_with_classes_are_calibrated(tmp_path: Pa
     _, validated, _ = learnt(tmp_path, name)
     assert set(validated.losses) == set(KINDS)
     assert set(validated.calibration) == {kind for kind in KINDS if KINDS[kind].has_classes}
-    part = validation_part(KEYS, derive_seed(3, "validation"))
+    part = validation_part(KEYS, 3)
     for kind, found in validated.calibration.items():
         assert found["images"] == sum(value is not None for value in VALUES[kind][part]) and found["temperature"] > 0
 
