@@ -10,6 +10,7 @@ from pipeline_lib.adapt.coral import CORAL
 from pipeline_lib.adapt.dan import DAN
 from pipeline_lib.adapt.dann import DANN
 from pipeline_lib.adapt.deep_coral import DeepCORAL
+from pipeline_lib.adapt.eata import EATA
 from pipeline_lib.adapt.jumbot import JUMBOT
 from pipeline_lib.adapt.mcc import MCC
 from pipeline_lib.adapt.self_training import SelfTraining
@@ -26,6 +27,7 @@ ADAPTERS: Mapping[str, type[Adapter]] = {
     "dan": DAN,
     "dann": DANN,
     "deep_coral": DeepCORAL,
+    "eata": EATA,
     "jumbot": JUMBOT,
     "mcc": MCC,
     "self_training": SelfTraining,

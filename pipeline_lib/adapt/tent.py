@@ -33,7 +33,7 @@ class TENT(Adapter):
     ) -> None:
         super().__init__(model, label, source, num_images)
         if lacking := self.lacks(model, label):
-            raise UserError(f"tent cannot adapt this model: {lacking}")
+            raise UserError(f"{self.name} cannot adapt this model: {lacking}")
         self.margin = margin
         model.requires_grad_(False)
         for module in model.encoder.modules():

@@ -13,11 +13,12 @@ from pipeline_lib.adapt.cdan import CDAN, MOST_PRODUCTS
 from pipeline_lib.adapt.coral import recoloured
 from pipeline_lib.adapt.dan import WIDTHS, discrepancy
 from pipeline_lib.adapt.deep_coral import covariance_distance
+from pipeline_lib.adapt.eata import EATA
 from pipeline_lib.adapt.jumbot import transport_cost
 from pipeline_lib.adapt.shot import nearest_centre
 from pipeline_lib.adapt.subspace import turned
 from pipeline_lib.stats.shift import mmd
-from tests.pipeline_lib.adapt.sets import make_model, make_source
+from tests.pipeline_lib.adapt.sets import learn, make_model, make_source, squares, to_tensor
 
 
 def two_sets(num: int = 12, dim: int = 5, apart: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -158,3 +159,43 @@ def test_turned_features_lie_in_the_targets_subspace_and_stay_as_they_are_where_
     rest = found - target.mean(dim=0)
     torch.testing.assert_close(rest @ basis.T @ basis, rest, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(turned(source, source, 6), source, atol=1e-3, rtol=1e-3)
+
+
+def test_eata_counts_sure_images_unlike_those_before_and_weighs_them() -> None:
+    model = make_model()
+    learn(model, make_source(), steps=20)
+    adapter = EATA(model, "shape", make_source(), fisher=0.0).eval()
+    images = to_tensor(np.concatenate([squares(9, seed=2)[0], squares(9, seed=2, shifted=True)[0]]))
+    p = model.eval()(model.encoder.normalise(images))["shape"].detach().softmax(1)
+    before = torch.tensor([0.5, 0.2, 0.3])
+    unsure, alike = -(p * p.log()).sum(1), (p @ before) / (p.norm(dim=1) * before.norm())
+    # Half of the images are sure enough, and about half of those are new enough.
+    limit = unsure.sort().values[8:10].mean()
+    most_alike = alike[unsure < limit].sort().values[4:6].mean()
+    counts = (unsure < limit) & (alike < most_alike)
+    assert 0 < counts.sum() < 9
+    adapter.margin, adapter.most_alike = float(limit) / math.log(3), float(most_alike)
+    adapter.mean_prediction.copy_(before)
+    found = adapter(images, torch.arange(18))
+    assert found["counts"].item() == pytest.approx(float(counts.float().mean()))
+    expected = ((limit - unsure).exp() * unsure)[counts].mean()
+    assert found["loss"].item() == found["entropy"].item() == pytest.approx(expected.item(), rel=1e-3)
+    torch.testing.assert_close(adapter.mean_prediction, 0.9 * before + 0.1 * p[counts].mean(0))
+
+
+def test_eatas_penalty_is_the_fisher_information_of_the_source_times_squared_moves() -> None:
+    model = make_model()
+    source = make_source(32)  # one batch
+    adapter = EATA(model, "shape", source, fisher=2.0)
+    trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    model.train()
+    outputs = model(model.encoder.normalise(source.columns["images_BCHW"]))["shape"]
+    loss = nn.functional.cross_entropy(outputs, outputs.argmax(1))
+    squared = [one.square() for one in torch.autograd.grad(loss, list(trained.values()))]
+    with torch.no_grad():
+        for one in trained.values():
+            one += 0.1
+    expected = 0.01 * sum(float(one.sum()) for one in squared)
+    found = adapter(to_tensor(squares(9, seed=2)[0]), torch.arange(9))
+    assert found["penalty"].item() == pytest.approx(expected, rel=1e-3)
+    assert found["loss"].item() == pytest.approx((found["entropy"] + 2 * found["penalty"]).item(), rel=1e-5)
