@@ -27,26 +27,19 @@ class Searched:
     seed: int
 
     @cached_property
-    def source_digests(self) -> np.ndarray:
-        """A digest of the pixels of each source image, object ``[N]``, None for one of a single colour."""
-        return np.array(duplicates.digests(self.source.images), dtype=object)
+    def source_digests(self) -> pd.Series:
+        """A digest of the pixels of each source image, None for one of a single colour."""
+        return pd.Series(duplicates.digests(self.source.images), dtype=object)
 
     @cached_property
-    def target_digests(self) -> np.ndarray:
+    def target_digests(self) -> pd.Series:
         """The same of the target's images."""
-        return np.array(duplicates.digests(self.target.images), dtype=object)
+        return pd.Series(duplicates.digests(self.target.images), dtype=object)
 
     @cached_property
     def source_views(self) -> near.Set:
         """The source as near duplicates are searched for."""
-        return near.see(self.source.images, self.source_digests)
-
-    def equal_to(self, rows: np.ndarray) -> np.ndarray:
-        """Return all source images that equal those of ``rows``, and these rows, bool ``[N]``."""
-        digests_N = self.source_digests
-        found = np.isin(digests_N, [digest for digest in digests_N[rows] if digest])
-        found[rows] = True
-        return found
+        return near.see(self.source.images, self.source_digests.tolist())
 
 
 def tested(searched: Searched) -> np.ndarray:
@@ -59,7 +52,7 @@ def tested(searched: Searched) -> np.ndarray:
 
 def repeated(searched: Searched) -> np.ndarray:
     """Say of each source image whether it equals an earlier one pixel for pixel, bool ``[N]``."""
-    digests = pd.Series(searched.source_digests)
+    digests = searched.source_digests
     return (digests.duplicated() & digests.notna()).to_numpy()
 
 
@@ -74,13 +67,14 @@ def nearly_repeated(searched: Searched) -> np.ndarray:
 
 def leaking(searched: Searched) -> np.ndarray:
     """Say of each source image whether it is nearly, or exactly, a test image of the target, bool ``[N]``."""
-    tests = {digest for digest in searched.target_digests[searched.target.rows("test")] if digest}
-    found = np.isin(searched.source_digests, list(tests))
-    views = near.see(searched.target.images, searched.target_digests)
+    source, target = searched.source_digests, searched.target_digests
+    tests = target[searched.target.rows("test")].dropna()
+    views = near.see(searched.target.images, target.tolist())
     pairs = near.near_duplicates(searched.source_views, views, searched.seed).pairs
     # Of equal images the search knows the first alone, which may be in the other split.
-    to_test = np.isin(searched.target_digests[pairs[:, 1]], list(tests))
-    return found | searched.equal_to(pairs[to_test, 0])
+    to_test = pairs[target[pairs[:, 1]].isin(tests).to_numpy(), 0]
+    found: np.ndarray = source.isin([*tests, *source[to_test]]).to_numpy()
+    return found
 
 
 def mislabelled(searched: Searched) -> np.ndarray:
