@@ -37,10 +37,10 @@ from pipeline_lib.core.compute import resolve_device
 from pipeline_lib.core.progress import say
 from pipeline_lib.data.rows import Images
 from pipeline_lib.encoders.encoder import from_config
+from pipeline_lib.encoders.representation import Representation
 from pipeline_lib.encoders.weights import load_pretrained, read_classifier
 from pipeline_lib.evaluate.probes import probe, probe_features
 from pipeline_lib.rank import Domain, Examples
-from pipeline_lib.rank.representation import Representation
 from pipeline_lib.rank.run import rank_datasets, rank_encoders
 from pipeline_lib.rank.words import first_of
 from tasks.blocks.rank import PIXELS, RANDOM, Rank

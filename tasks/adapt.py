@@ -37,7 +37,7 @@ from tasks.blocks.adapt import AUTO, Adapt
 from tasks.blocks.labels import Primary
 from tasks.blocks.shared import Computed, Roles
 from tasks.fitting import train
-from tasks.roles import read_both
+from tasks.roles import read_both, selected
 from tasks.settings import written_in
 from tasks.stage import Stage, arguments, main
 
@@ -194,11 +194,12 @@ def _label(primary: str | None, model: MultiTask, carried: Sequence[str]) -> str
 
 
 def _learnt(source: Role, model: MultiTask, carried: Sequence[str]) -> np.ndarray:
-    """Return the rows of the source's training images that have a label which the source teaches."""
+    """Return the rows of the source's training images that were selected and have a label which the source teaches."""
     known = np.any([np.zeros(len(source), dtype=bool), *(labelled(source.label(name)) for name in carried)], axis=0)
     # The very bytes of a test image of the target teach its answer.
     known &= ~source.table["near_test"].to_numpy(dtype=bool)
-    return np.intersect1d(source.rows("train"), np.flatnonzero(known))
+    chosen, _ = selected(source)
+    return np.intersect1d(np.intersect1d(source.rows("train"), chosen), np.flatnonzero(known))
 
 
 def _held_back(source: Role, learnt: np.ndarray, label: str | None, block: Adapt, training: int) -> np.ndarray:

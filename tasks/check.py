@@ -55,11 +55,15 @@ def _check_names(params: Params) -> None:
 
                 with_options(READERS[spec.reader], spec.options, "options")
     with written_in("select"):
-        _refuse_unknown("select", "SELECTORS", params.select.method, "method")
-        if params.select.options:
+        block = params.select
+        _refuse_unknown("select", "SELECTORS", block.method, "method")
+        block.refuse_unknown_features(params.rank)
+        # Who asks for nothing waits for no import.
+        if block.method != "everything" or block.without or block.options:
             from pipeline_lib.select import SELECTORS
 
-            with_options(SELECTORS[params.select.method], params.select.options, "options")
+            with_options(SELECTORS[block.method], block.options, "options")
+            block.label(params)
     for name, encoder in params.rank.encoders.items():
         with written_in(f"rank.encoders.{name}"):
             _check_encoder(encoder.encoder, params)

@@ -1,6 +1,7 @@
 """Train heads for every label on one shared encoder, beside the baselines that say what sharing is worth.
 
-A label is learnt from the train split of the role that has it; images without it are left out of its loss.
+A label is learnt from the train split of the role that has it; images without it are left out of its loss. Of the
+source those images teach that were selected, and as often as their weights say.
 """
 
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ from tasks.blocks.heads import AUTO, Heads
 from tasks.blocks.labels import Labelled
 from tasks.blocks.shared import Computed, Roles
 from tasks.fitting import train
-from tasks.roles import framing, read_both
+from tasks.roles import framing, read_both, selected
 from tasks.settings import written_in
 from tasks.stage import Stage, arguments, main
 
@@ -71,7 +72,9 @@ def _run(
     if not tasks:
         say("heads: no label is learnt, so the pretrained encoder is handed on as it is")
 
-    images, values, held_out = _training_set(source, target, tasks)
+    weights = _weights(source, target)
+    images, values, held_out = _training_set(source, target, tasks, weights > 0)
+    weights_N = weights[images.rows]
     ids, keys = (pd.concat([source.table[name], target.table[name]]).to_numpy() for name in ("id", "key"))
     keys_N, apart = keys[images.rows], derive_seed(training, "heads")  # the same images are held back from all
     histories = [pd.DataFrame(columns=CURVE)]
@@ -85,7 +88,8 @@ def _run(
         columns = label_columns(model.specs, {label: values[label] for label in wanted})
         views = augment(encoder, block.views.model_dump())(View())
         fitted = partial(train, stage, block, name=name, seed=seed)
-        history, validated = learn(strategy, model, images, columns, keys_N, views, fitted, device, apart)
+        given = None if (weights_N == 1).all() else weights_N
+        history, validated = learn(strategy, model, images, columns, keys_N, views, fitted, device, apart, given)
         histories.append(history.assign(model=name))
         return model, validated
 
@@ -150,15 +154,26 @@ def _run(
     write_json(stage.output(f"metrics/heads/{training}.json"), {**metrics, **validation})
 
 
-def _training_set(source: Role, target: Role, tasks: Mapping[str, Task]) -> tuple[Rows, dict[str, np.ndarray], Rows]:
+def _weights(source: Role, target: Role) -> np.ndarray:
+    """Return what each image counts for, float64 ``[source and target]``: 0 for one of the source not selected."""
+    rows, weights = selected(source)
+    counted = np.concatenate([np.zeros(len(source)), np.ones(len(target))])
+    counted[rows] = weights
+    return counted
+
+
+def _training_set(
+    source: Role, target: Role, tasks: Mapping[str, Task], counts: np.ndarray
+) -> tuple[Rows, dict[str, np.ndarray], Rows]:
     """Return the images to train on, the values of each label on them, and the images that are held out.
 
     An image of a role from which a label is not learnt is not labelled: so no label of the target is seen that the
-    source has. Images are numbered through both roles, the source's first.
+    source has. Nor does one teach that does not count (``counts``, bool). Images are numbered through both roles, the
+    source's first.
     """
     values = {name: _values(source, target, task) for name, task in tasks.items()}
     any_label = [labelled(known) for known in values.values()]
-    train_rows = np.flatnonzero(np.any(any_label, axis=0)) if any_label else np.empty(0, np.int64)
+    train_rows = np.flatnonzero(np.any(any_label, axis=0) & counts) if any_label else np.empty(0, np.int64)
     images = Images(*source.images.paths, *target.images.paths)
     learnt_from = {task.learn_from for task in tasks.values()}
     parts = [source.rows("test")] if "source" in learnt_from else []

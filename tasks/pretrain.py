@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import Tensor
@@ -35,7 +34,7 @@ from tasks.blocks.labels import Primary
 from tasks.blocks.pretrain import Pretrain
 from tasks.blocks.shared import Computed, Roles
 from tasks.fitting import train
-from tasks.roles import framing, read_both
+from tasks.roles import framing, read_both, selected
 from tasks.settings import written_in
 from tasks.stage import Stage, arguments, main
 
@@ -65,7 +64,7 @@ def _run(
     resolve_hardware(device, block.devices * block.num_nodes, block.batch_size, block.precision)
     if block.method in LABELLED and supervised is None:
         raise UserError(f"method is '{block.method}', which needs a label, but the labels block has none: add it there")
-    rows, weights = _selected(source)
+    rows, weights = selected(source)
     options, columns = dict(block.options), {}
     if supervised:
         classes = _classes(source, params.label_kinds[supervised], supervised)
@@ -120,20 +119,6 @@ def _run(
     last = history.iloc[-1].drop("epoch").to_dict()
     metrics = {**last, "images": len(rows), "epochs": block.epochs}
     write_json(stage.output(f"metrics/pretrain/{training}.json"), metrics)
-
-
-def _selected(source: Role) -> tuple[np.ndarray, np.ndarray]:
-    """Return the selected rows (int64) and their weights, without the groups of the target's test split.
-
-    Pretraining reads no labels, and yet another image of a patient, say, who is tested on would be known to it.
-    """
-    chosen = pd.read_parquet("selection/source.parquet").set_index("id")["weight"]
-    weights = source.table["id"].map(chosen).to_numpy(dtype=np.float64)
-    near_test = source.table["near_test"].to_numpy(dtype=bool)
-    rows = np.flatnonzero(~np.isnan(weights) & ~near_test)
-    if left_out := int((~np.isnan(weights) & near_test).sum()):
-        say(f"pretrain: {left_out} images of groups in the target's test split are left out")
-    return rows, weights[rows]
 
 
 def _encoder(block: Pretrain, source: Role, image_size: int, seed: int) -> Encoder:

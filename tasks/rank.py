@@ -5,7 +5,6 @@ make of labelled images of that split. Nothing of the target's test split enters
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +16,9 @@ from pipeline_lib.core.files import write_json
 from pipeline_lib.core.progress import say
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.roles import Role, read_roles
-from pipeline_lib.encoders.encoder import from_config
-from pipeline_lib.encoders.weights import load_pretrained, read_classifier, stem_of
+from pipeline_lib.encoders.representation import Representation
 from pipeline_lib.labels.kind import labelled
 from pipeline_lib.rank import Domain, Examples
-from pipeline_lib.rank.representation import Representation
 from pipeline_lib.rank.run import MIN_KEYS, rank_datasets, rank_encoders
 from pipeline_lib.rank.words import sentence, table
 from tasks.blocks.datasets import Ingested
@@ -29,6 +26,7 @@ from tasks.blocks.labels import CLASS_KINDS, Primary
 from tasks.blocks.pretrain import Pretrain
 from tasks.blocks.rank import GIVEN, PIXELS, RANDOM, Rank
 from tasks.blocks.shared import Computed, Drawn, Roles
+from tasks.representations import named, represent
 from tasks.roles import DATASETS
 from tasks.settings import written_in
 from tasks.stage import Stage, arguments, main
@@ -137,42 +135,15 @@ def _representations(params: Settings, target: Role, names: list[str]) -> Mappin
         if name == PIXELS:
             found[name] = Representation()
         elif name == RANDOM:
-            found[name] = _represent(target, pretrain.encoder, pretrain.size, None, params.seed, partial=False)
+            found[name] = represent(target, pretrain.encoder, pretrain.size, None, params.seed, partial=False)
         elif name == GIVEN:
             if given is None:
                 raise UserError(f"features is '{GIVEN}', but pretrain.weights is random: set it, or name another")
             partial = pretrain.allow_partial
-            found[name] = _represent(target, pretrain.encoder, pretrain.size, given, params.seed, partial=partial)
+            found[name] = represent(target, pretrain.encoder, pretrain.size, given, params.seed, partial=partial)
         else:
-            found[name] = _named(target, name, block, params.seed)
+            found[name] = named(target, name, block, params.seed)
     return found
-
-
-def _named(target: Role, name: str, block: Rank, seed: int) -> Representation:
-    one = block.encoders[name]
-    one.refuse_missing(name, block.path)
-    try:
-        return _represent(target, one.encoder, one.size, str(Path(block.path, one.weights)), seed, partial=False)
-    except UserError as error:
-        raise UserError(f"encoders.{name}: {error}") from None
-
-
-def _represent(
-    target: Role, encoder: str, size: int | None, weights: str | None, seed: int, *, partial: bool
-) -> Representation:
-    recipe = {
-        "encoder": encoder,
-        "channels": target.images.shape[3],
-        "size": size or target.images.shape[1],
-        "mean": target.mean,
-        "std": target.std,
-        "stem": stem_of(weights),
-    }
-    built = from_config(recipe, derive_seed(seed, "rank"))
-    if weights is None:
-        return Representation(built)
-    say(f"rank: {load_pretrained(built, weights, partial=partial)}")
-    return Representation(built, read_classifier(built, weights))
 
 
 def _sample(rows: np.ndarray, most: int, seed: int, what: str) -> np.ndarray:

@@ -35,6 +35,7 @@ def run(stage: Stage[Settings]) -> None:
         title=params.report.title,
         evaluation=evaluation,
         audit=read_json(Path("reports/audit.json")),
+        selection=read_json(Path("reports/select.json"))["lines"],
         source=source,
         target=target,
         projections=pd.read_parquet("reports/projection.parquet"),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.rows import Rows
@@ -21,6 +21,7 @@ from pipeline_lib.heads.fitting import choose_penalties, fit_heads, has_value, h
 from pipeline_lib.heads.learner import HeadsLearner
 from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.heads.strategies import Strategy
+from pipeline_lib.heads.weighting import resampled
 from pipeline_lib.labels import KINDS
 
 VALIDATION, FEW = 0.1, 20
@@ -62,16 +63,18 @@ def learn(
     labels: Mapping[str, Tensor],
     keys_N: np.ndarray,
     views: Callable[[Tensor], list[Tensor]],
-    train: Callable[[nn.Module, Mapping[str, Any]], pd.DataFrame],
+    train: Callable[..., pd.DataFrame],
     device: torch.device,
     seed: int,
+    weights_N: np.ndarray | None = None,
 ) -> tuple[pd.DataFrame, Validated]:
     """Train ``model`` by a strategy, in place; return how that went (epoch, loss) and what held-back images say.
 
     ``rows`` are the training images, ``labels`` their columns as :func:`~pipeline_lib.heads.learner.label_columns`
-    makes them, and ``keys_N`` tells images apart that must not be torn. ``train`` fits a learner to columns. The
-    validation part depends on ``seed`` and the keys, and trains nothing; only heads that are all there is to train are
-    fitted to it too, once it has spoken, for that takes no time.
+    makes them, and ``keys_N`` tells images apart that must not be torn. ``train`` fits a learner to columns, given
+    ``weights`` too where there are ``weights_N`` (positive): an image is seen in proportion to its own. The validation
+    part depends on ``seed`` and the keys, counts every image alike and trains nothing; only heads that are all there is
+    to train are fitted to it too, once it has spoken, for that takes no time.
     """
     part_N = validation_part(keys_N, seed)
     history = pd.DataFrame({"epoch": [], "loss": []})
@@ -80,20 +83,27 @@ def learn(
     if strategy.heads_first:
         features_ND = torch.from_numpy(features(model.encoder, rows, device, BATCH_SIZE, "features")).to(device)
         encoded = [column.to(device) for column in labels.values()]
-        given = (model.to(device), names, features_ND[~part_N], [column[~part_N] for column in encoded])
-        folds_N = held_out_folds(keys_N[~part_N], derive_seed(seed, "folds")).to(device)
+        rows_N = _counted(np.flatnonzero(~part_N), weights_N, seed)
+        given = (model.to(device), names, features_ND[rows_N], [column[rows_N] for column in encoded])
+        folds_N = held_out_folds(keys_N[rows_N], derive_seed(seed, "folds")).to(device)
         penalties = choose_penalties(*given, folds_N)
         fit_heads(*given, penalties)
     if trains:
-        columns = {"images_BCHW": Rows(rows.images, rows.rows[~part_N])}
-        history = train(
-            HeadsLearner(model, views, strategy), {**columns, **{name: one[fitted] for name, one in labels.items()}}
-        )
+        columns: dict[str, Any] = {"images_BCHW": Rows(rows.images, rows.rows[~part_N])}
+        columns |= {name: one[fitted] for name, one in labels.items()}
+        weights = {} if weights_N is None else {"weights": torch.from_numpy(weights_N[~part_N])}
+        history = train(HeadsLearner(model, views, strategy), columns, **weights)
     held_back = {name: column[torch.from_numpy(part_N)] for name, column in zip(names, labels.values(), strict=True)}
     validated = validate(model, Rows(rows.images, rows.rows[part_N]), held_back, device)
     if not trains:
-        fit_heads(model, names, features_ND, encoded, penalties)
+        every_N = _counted(np.arange(len(part_N)), weights_N, seed)
+        fit_heads(model, names, features_ND[every_N], [column[every_N] for column in encoded], penalties)
     return history, validated
+
+
+def _counted(rows: np.ndarray, weights_N: np.ndarray | None, seed: int) -> np.ndarray:
+    """Return the rows as often as their weights say."""
+    return rows if weights_N is None else rows[resampled(weights_N[rows], derive_seed(seed, "weights"))]
 
 
 def validate(model: MultiTask, rows: Rows, encoded: Mapping[str, Tensor], device: torch.device) -> Validated:

@@ -4,7 +4,7 @@ Jinja escapes every value, data for the map is JSON without any character that H
 Content-Security-Policy lets just the page's own scripts run, by their hashes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -25,6 +25,7 @@ def render_page(
     title: str,
     evaluation: Mapping[str, Any],
     audit: Mapping[str, Any],
+    selection: Sequence[str],
     source: Role,
     target: Role,
     projections: pd.DataFrame,
@@ -38,10 +39,11 @@ def render_page(
 ) -> str:
     """Return the page as HTML; equal inputs give equal bytes.
 
-    ``evaluation`` and ``audit`` are the contents of their JSON files. ``target`` has the primary label if that is
-    known; ``predictions`` (id, model, label, predicted_class, predicted_value) colour the map by what ``model`` says.
-    ``metrics`` and ``curves`` are keyed by stage, or stage and seed such as "pretrain/0"; ``settings`` is the text of
-    the parameters. At most ``thumbnails`` target images are on the map.
+    ``evaluation`` and ``audit`` are the contents of their JSON files, ``selection`` sentences on what was selected of
+    the source. ``target`` has the primary label if that is known; ``predictions`` (id, model, label, predicted_class,
+    predicted_value) colour the map by what ``model`` says. ``metrics`` and ``curves`` are keyed by stage, or stage and
+    seed such as "pretrain/0"; ``settings`` is the text of the parameters. At most ``thumbnails`` target images are on
+    the map.
     """
     roles = {"source": source, "target": target}
     scripts = [own(name) for name in SCRIPTS]
@@ -64,6 +66,7 @@ def render_page(
             map=target_map(evaluation, target, projections, predictions, model, thumbnails, seed),
             results=results(evaluation),
             audit=audit,
+            selection=selection,
             checks=sections.checks(audit, roles),
             suspects=sections.suspects(audit, roles),
             twins=sections.twins(audit, roles),

@@ -3,12 +3,11 @@
 import numpy as np
 
 from pipeline_lib.core.seeds import derive_seed
-from pipeline_lib.data.rows import Images
 from pipeline_lib.select.selection import Selection, wanted_size
 
 
-def random(source: Images | np.ndarray, target: Images | np.ndarray, size: int | None, seed: int) -> Selection:
+def random(source_ND: np.ndarray, target_MD: np.ndarray, size: int | None, seed: int) -> Selection:
     """Keep ``size`` images drawn evenly without replacement, with equal weights."""
     rng = np.random.default_rng(derive_seed(seed, "select random"))
-    rows = np.sort(rng.choice(len(source), wanted_size(size, len(source)), replace=False))
+    rows = np.sort(rng.choice(len(source_ND), wanted_size(size, len(source_ND)), replace=False))
     return Selection(rows, np.ones(len(rows)))

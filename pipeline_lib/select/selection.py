@@ -15,7 +15,7 @@ Weight = Annotated[float, Range(gt=1)]
 
 @dataclass(frozen=True)
 class Selection:
-    """The rows of the source that pretraining uses (int64 ``[K]``, rising) and their weights (float64 ``[K]``, > 0).
+    """The rows of the source that training uses (int64 ``[K]``, rising) and their weights (float64 ``[K]``, > 0).
 
     ``metrics`` are further flat numbers about the choice; ``warnings`` are sentences that the user should read.
     """
@@ -30,10 +30,15 @@ def wanted_size(size: int | None, num_source: int) -> int:
     """Return how many images to keep, all of them for None; raise UserError for more than there are."""
     if size is not None and size > num_source:
         raise UserError(
-            f"size is {size}, but the source has {num_source} images: "
+            f"size is {size}, but the source has {num_source} images to choose from: "
             f"set it to at most {num_source}, or to null to keep all"
         )
     return num_source if size is None else size
+
+
+def least(scores_N: np.ndarray, wanted: int) -> np.ndarray:
+    """Return the rows of the ``wanted`` smallest scores (int64 ``[K]``, rising), the first of equal ones."""
+    return np.sort(np.argsort(scores_N, kind="stable")[:wanted])
 
 
 def clipped(weights_N: np.ndarray, max_weight: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A short description of every image that needs no model: the principal components of its pixels."""
+"""A short description of every image: the principal components of its pixels, which need no model, or of features."""
 
 from collections.abc import Iterator, Sequence
 
@@ -19,23 +19,50 @@ BATCH_BYTES = 2**26
 
 
 @threadpool_limits.wrap(limits=1)
-def pixel_components(sets: Sequence[Images | np.ndarray], seed: int, num_components: int = 50) -> list[np.ndarray]:
+def pixel_components(
+    sets: Sequence[Images | np.ndarray], seed: int, num_components: int = 50, rows: Sequence[np.ndarray] | None = None
+) -> list[np.ndarray]:
     """Return the leading principal components of the pixels of each set, float32 ``[N, K]``.
 
-    ``sets`` are uint8 ``[N, H, W, C]`` of one frame, of which a batch at a time is in memory. The components are
-    those of all sets together, fitted on at most 5,000 random images of each. No label is read.
+    ``sets`` are uint8 ``[N, H, W, C]`` of one frame, of which a batch at a time is in memory; ``rows`` (int64 each)
+    takes some images of each. The components are those of all sets together, fitted on at most 5,000 random images of
+    each. No label is read.
     """
+    taken = [np.arange(len(images)) for images in sets] if rows is None else rows
     rng = np.random.default_rng(derive_seed(seed, "pixel components"))
-    drawn = [np.sort(rng.choice(len(images), min(FIT_ON, len(images)), replace=False)) for images in sets]
+    drawn = [which[np.sort(rng.choice(len(which), min(FIT_ON, len(which)), replace=False))] for which in taken]
     fitted_on = np.concatenate(
-        [pixels(part) for images, rows in zip(sets, drawn, strict=True) for part in batches(images, rows)]
+        [pixels(part) for images, which in zip(sets, drawn, strict=True) for part in batches(images, which)]
     )
+    pca = _principal(fitted_on, seed, num_components)
+    if pca is None:
+        return [np.zeros((len(which), 1), np.float32) for which in taken]
+    return [
+        np.concatenate([pca.transform(pixels(part)) for part in batches(images, which)])
+        for images, which in zip(sets, taken, strict=True)
+    ]
+
+
+@threadpool_limits.wrap(limits=1)
+def components(sets: Sequence[np.ndarray], seed: int, num_components: int = 50) -> list[np.ndarray]:
+    """Return the leading principal components of the features of each set (float32 ``[N, D]``), float32 ``[N, K]``.
+
+    As with :func:`pixel_components` they are those of all sets together, fitted on a part of them.
+    """
+    rng = np.random.default_rng(derive_seed(seed, "components"))
+    drawn = [features_ND[rng.permutation(len(features_ND))[:FIT_ON]] for features_ND in sets]
+    pca = _principal(np.concatenate(drawn), seed, num_components)
+    if pca is None:
+        return [np.zeros((len(features_ND), 1), np.float32) for features_ND in sets]
+    return [pca.transform(features_ND) for features_ND in sets]
+
+
+def _principal(fitted_on: np.ndarray, seed: int, num_components: int) -> PCA | None:
+    """Return the principal components of rows, None where there is no direction in which they differ."""
     if (fitted_on == fitted_on[0]).all():
-        # There is no direction in which they differ.
-        return [np.zeros((len(images), 1), np.float32) for images in sets]
+        return None
     kept = min(num_components, *fitted_on.shape)
-    pca = PCA(kept, svd_solver="randomized", random_state=derive_seed(seed, "pca")).fit(fitted_on)
-    return [np.concatenate([pca.transform(pixels(part)) for part in batches(images)]) for images in sets]
+    return PCA(kept, svd_solver="randomized", random_state=derive_seed(seed, "pca")).fit(fitted_on)
 
 
 def batches(images: Images | np.ndarray, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:

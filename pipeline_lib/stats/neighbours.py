@@ -1,9 +1,11 @@
-"""The exact nearest-neighbour graph of a representation, computed once and used by all that needs neighbours."""
+"""Exact nearest neighbours: the graph of a representation, and how far a set lies from another."""
 
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
 
 CHUNK = 2048
 # Distances held at once: fewer rows of a large set than of a small one, so that memory does not grow with it.
@@ -47,3 +49,12 @@ def knn_graph(x_ND: np.ndarray, k: int, device: torch.device) -> Graph:
         indices.append(found.gather(1, order).cpu())
         distances.append(apart.cpu())
     return Graph(torch.cat(indices).numpy(), torch.cat(distances).numpy())
+
+
+@threadpool_limits.wrap(limits=1)
+def mean_distances(x_ND: np.ndarray, y_MD: np.ndarray, k: int) -> np.ndarray:
+    """Return the mean Euclidean distance of each row of x to its ``k`` nearest of y, or to all of fewer, ``[N]``."""
+    found = NearestNeighbors(n_neighbors=min(k, len(y_MD)), algorithm="brute").fit(y_MD.astype(np.float64))
+    distances_NK, _ = found.kneighbors(x_ND.astype(np.float64))
+    mean_N: np.ndarray = distances_NK.mean(axis=1)
+    return mean_N

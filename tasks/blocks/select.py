@@ -1,13 +1,48 @@
 """The block ``select``."""
 
+from typing import Literal
+
 from pydantic import Field
 
-from tasks.blocks.base import Block, Count, Options
+from pipeline_lib.core.errors import UserError, nearest, shown
+from tasks.blocks.base import Block, Count, Options, listed
+from tasks.blocks.labels import CLASS_KINDS, Primary
+from tasks.blocks.rank import PIXELS, Rank
 
 
 class Select(Block):
-    """Which source images pretraining uses, and with what weight."""
+    """Which source images training uses, and with what weight."""
 
     method: str = "everything"
     size: Count | None = None
+    features: str = PIXELS
+    without: list[Literal["leaks", "duplicates", "near_duplicates", "label_errors"]] = Field(default=[])
     options: Options = Field(default={})
+
+    def refuse_unknown_features(self, rank: Rank) -> None:
+        """Raise UserError where the features are neither pixels nor of one of ``rank.encoders``."""
+        if self.features not in (known := [PIXELS, *rank.encoders]):
+            raise UserError(
+                f"features is {shown(self.features)}, which is neither {PIXELS} nor among rank.encoders: they are "
+                f"{listed(known)}{nearest(self.features, known)}"
+            )
+
+    def label(self, params: Primary) -> str | None:
+        """Return the label that is chosen by, the primary one, and None where none is needed.
+
+        Raises UserError where one is needed and there is none with classes.
+        """
+        from pipeline_lib.select import LABELLED
+
+        needed = [f"the method '{self.method}'"] if self.method in LABELLED else []
+        needed += ["without: [label_errors]"] if "label_errors" in self.without else []
+        if not needed:
+            return None
+        name = params.primary_label
+        if name is None or (kind := params.labels[name].kind) not in CLASS_KINDS:
+            has = "the labels block names none" if name is None else f"the primary label '{name}' is {kind}"
+            raise UserError(
+                f"{needed[0]} takes a label of classes ({', '.join(CLASS_KINDS)}), but {has}: name one as primary, or "
+                "choose what needs none"
+            )
+        return name

@@ -53,7 +53,7 @@ PARAMS: Mapping[str, Any] = {
     "primary": "place",
     "audit": {"sample": 40, "permutations": 10},
     "select": {},
-    "rank": {"sample": 40, "resamples": 8, "path": PARAMS_FILE.name},
+    "rank": {"sample": 40, "resamples": 8, "path": PARAMS_FILE.name, "encoders": {}},
     "pretrain": {**TRAINED, "weights_path": PARAMS_FILE.name, "devices": 1},
     "heads": {**TRAINED, "strategies": ["frozen", "all", "scratch"], "use": "scratch"},
     "adapt": {**TRAINED, "methods": ["adabn", "shot_im"], "use": "shot_im"},

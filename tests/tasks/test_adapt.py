@@ -153,6 +153,21 @@ def test_the_bytes_of_a_test_image_teach_no_adapter_its_answer() -> None:
     assert same(before, weights(MODEL))
 
 
+def test_an_image_that_was_not_selected_teaches_no_adapter() -> None:
+    write_params(adapt={**TRAINED, "methods": ["mcc"], "use": "mcc"})
+    table, path = read_table("drawn"), Path("selection/source.parquet")
+    left_out = table.index[table["split"] == "train"][:3]
+    chosen = pd.read_parquet(path)
+    chosen[~chosen["id"].isin("drawn/" + table.loc[left_out, "id"])].to_parquet(path)
+    run("adapt")
+    before = weights(MODEL)
+    table.loc[left_out, "label.place"] = np.roll(table.loc[left_out, "label.place"], 1)
+    table.loc[left_out, "label.light"] += 1
+    table.to_parquet("datasets/drawn/table.parquet")
+    run("adapt")
+    assert same(before, weights(MODEL))
+
+
 def test_no_candidate_trains_on_what_scorers_judge_them_by(capsys: pytest.CaptureFixture[str]) -> None:
     ids = set(pd.read_parquet("models/heads/0/held_back.parquet")["id"])
     found = read_table("drawn")

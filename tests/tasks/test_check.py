@@ -53,7 +53,7 @@ def test_what_is_right_is_said_to_be_so(capsys: pytest.CaptureFixture[str]) -> N
         ({"datasets__mnist__path": "a\0b"}, r"datasets\.mnist\.path in params\.yaml is .*which does not exist"),
         ({"datasets__mnist__labels": "no.csv"}, r"datasets\.mnist\.labels in params\.yaml is 'no\.csv', which"),
         ({"source": ["mnits"]}, r"params\.yaml.*'mnits'.*did you mean 'mnist'"),
-        ({"select__method": "balancd"}, r"select in params\.yaml: method is 'balancd', .* 'balanced'"),
+        ({"select__method": "nearst"}, r"select in params\.yaml: method is 'nearst', .* 'nearest'"),
         ({"select__method": "random", "select__options": {"no": 1}}, r"select in params\.yaml: options has no option"),
         ({"pretrain__method": "simlcr"}, r"pretrain in params\.yaml: method is 'simlcr', .* 'simclr'"),
         ({"pretrain__options": {"temprature": 1}}, r"pretrain in params\.yaml: options .*temprature.*'temperature'"),

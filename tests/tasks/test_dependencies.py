@@ -118,7 +118,7 @@ READERS = {
     "adapt": {"adapt@0", "evaluate"},
     "heads": {"heads@0"},
     "pretrain": {"pretrain@0", "rank"},
-    "rank": {"rank"},
+    "rank": {"rank", "select"},
     "select": {"select"},
     "audit": {"audit"},
     "datasets": {"ingest@mnist", "ingest@digits", "rank"},

@@ -31,6 +31,7 @@ from tests.tasks.project import (
 
 MODEL, PREDICTIONS, CURVE = "models/heads/0", "predictions/heads/0.parquet", "plots/heads/0.csv"
 CHOICE = "predictions/heads/0.json"
+SELECTION = "selection/source.parquet"
 ONE_LABEL: dict[str, Any] = {"labels": {"place": "multiclass"}}
 COLUMNS = ["id", "model", "label", "predicted_class", "predicted_value"]
 
@@ -40,6 +41,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose datasets are ingested and whose encoder is pretrained, so to say."""
     with pytest.MonkeyPatch.context() as patch:
         folder = ingested(tmp_path_factory.mktemp("heads"), patch)
+        run("select")
         write_encoder()
         return folder
 
@@ -226,11 +228,33 @@ def test_labels_may_have_names_that_no_module_may(tmp_path: Path, monkeypatch: p
         images, labels = pictures(30)
         write_pictures(dataset, images, dict.fromkeys(names, labels["place"]))
     write_params(labels=dict.fromkeys(names, "multiclass"), primary=None)
-    run("ingest")
+    run("ingest", "select")
     write_encoder()
     run("heads")
     assert list(load_multi_task(Path(MODEL)).specs) == names
     assert set(predictions()["label"]) == set(names)
+
+
+def test_only_selected_images_of_the_source_teach_and_by_their_weights() -> None:
+    chosen = pd.read_parquet(SELECTION)
+    train = "drawn/" + read_table("drawn").query("split == 'train'")["id"]
+    kept = chosen[chosen["id"].isin(train[:30]) | ~chosen["id"].isin(train)]
+    kept.to_parquet(SELECTION)
+    write_params(heads={"strategies": ["frozen"], "use": "frozen"})
+    run("heads")
+    before = bytes_of(MODEL, PREDICTIONS)
+    gone = set(train[30:].str.removeprefix("drawn/"))
+
+    def other(values: pd.Series) -> pd.Series:
+        ids = read_table("drawn")["id"].loc[values.index]
+        return values.mask(ids.isin(gone), "at 0")
+
+    change_label("drawn", "place", "train", other)
+    run("heads")
+    assert bytes_of(MODEL, PREDICTIONS) == before
+    kept.assign(weight=np.linspace(0.2, 1.8, len(kept))).to_parquet(SELECTION)
+    run("heads")
+    assert bytes_of(MODEL, PREDICTIONS) != before
 
 
 def test_the_same_inputs_give_the_same_bytes_and_another_seed_others() -> None:

@@ -18,7 +18,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose datasets are ingested and audited, and whose other results are invented."""
     with pytest.MonkeyPatch.context() as patch:
         folder = ingested(tmp_path_factory.mktemp("report"), patch, primary="place")
-        run("audit")
+        run("audit", "select")
         ids = "printed/" + read_table("printed")["id"]
         evaluation = make_evaluation()
         write_json(Path("reports/evaluation.json"), {**evaluation, "primary": "place", "classes": ["at 0", "at 1"]})
@@ -31,8 +31,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for seed in (0, 1, 9):
                 write_csv(Path(f"plots/{stage}/{seed}.csv"), pd.DataFrame({"epoch": [1, 2], "loss": [1.0, 0.5]}))
                 write_json(Path(f"metrics/{stage}/{seed}.json"), {f"{stage}_{seed}_loss": 1.5})
-        for stage in ("evaluate", "select"):
-            write_json(Path(f"metrics/{stage}.json"), {f"{stage}_number": 1.5})
+        write_json(Path("metrics/evaluate.json"), {"evaluate_number": 1.5})
         return folder
 
 
@@ -58,10 +57,14 @@ def test_the_stage_writes_the_page_and_the_verdict(capsys: pytest.CaptureFixture
 
 def test_files_are_in_the_order_of_the_stages_and_of_present_trainings_only() -> None:
     page = render()
-    names = ["select_number", "pretrain_0_loss", "heads_0_loss", "adapt_0_loss", "evaluate_number"]
+    names = ["num_selected", "pretrain_0_loss", "heads_0_loss", "adapt_0_loss", "evaluate_number"]
     found = [page.index(name) for name in names]
     assert found == sorted(found)
     assert "pretrain_9_loss" not in page and "heads/9" not in page
+
+
+def test_what_was_selected_is_said() -> None:
+    assert "60 of 60 source images selected by &#39;everything&#39;." in render()
 
 
 def test_without_labels_of_the_target_there_is_a_page_too() -> None:

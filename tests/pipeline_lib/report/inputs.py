@@ -35,6 +35,7 @@ def make_inputs(
         "title": text,
         "evaluation": evaluation or _evaluation(classes, labelled, text),
         "audit": make_audit({"source": source, "target": target}, text),
+        "selection": [text],
         "source": source,
         "target": target,
         "projections": pd.concat(

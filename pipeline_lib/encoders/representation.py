@@ -1,5 +1,6 @@
 """What images are to an encoder, or to none."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,8 @@ from pipeline_lib.core.errors import UserError
 from pipeline_lib.data.rows import Images, Rows
 from pipeline_lib.encoders.encoder import Encoder
 from pipeline_lib.encoders.inference import features
-from pipeline_lib.stats.components import batches, pixels
+from pipeline_lib.stats.components import batches, components, pixel_components, pixels
+from pipeline_lib.stats.neighbours import normalise
 
 BATCH = 256
 
@@ -40,6 +42,19 @@ class Representation:
                 "weights"
             )
         return found.astype(np.float64)
+
+    def components(
+        self, sets: Sequence[tuple[Images, np.ndarray]], seed: int, device: torch.device, label: str
+    ) -> list[np.ndarray]:
+        """Return the 50 leading principal components of each of the sets together, float32 ``[N, 50 at most]``.
+
+        ``sets`` are images and the rows of them that are taken. It is the pixels, of which a batch at a time is in
+        memory, or the features of the encoder, scaled to length 1.
+        """
+        if self.encoder is None:
+            images, rows = zip(*sets, strict=True)
+            return pixel_components(images, seed, rows=rows)
+        return components([normalise(self.of(images, rows, device, label)) for images, rows in sets], seed)
 
     def probabilities(self, features_ND: np.ndarray) -> np.ndarray | None:
         """Return what the classifier makes of features, float64 ``[N, K]``; None without one."""
