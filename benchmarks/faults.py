@@ -28,7 +28,7 @@ from benchmarks.adaptation import read_images, save
 from benchmarks.scratch import ROOT
 from pipeline_lib.audit.alterations import ALTERATIONS, alter
 from pipeline_lib.audit.duplicates import across, digests
-from pipeline_lib.audit.findings import WARN_NEAR
+from pipeline_lib.audit.findings.copies import WARN_NEAR
 from pipeline_lib.audit.near import near_duplicates, see
 from pipeline_lib.core.progress import say
 from tasks.stage import guarded

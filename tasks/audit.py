@@ -5,15 +5,18 @@ The pipeline stops here where a finding is set to be refused.
 
 from pipeline_lib.audit.audit import audit, flat
 from pipeline_lib.audit.findings import find, refuse_blocking
-from pipeline_lib.core.files import write_json
+from pipeline_lib.core.files import write_json, write_text
 from pipeline_lib.core.progress import say
 from pipeline_lib.labels.tasks import explain, resolve_tasks, table
+from pipeline_lib.report.audit_page import render_audit
 from tasks.blocks.audit import Audit
 from tasks.blocks.labels import Labelled
 from tasks.blocks.shared import Drawn, Roles
 from tasks.roles import read_both
 from tasks.settings import written_in
 from tasks.stage import Stage, arguments, main
+
+PAGE = "reports/audit.html"
 
 
 class Settings(Labelled, Roles, Drawn):
@@ -36,8 +39,11 @@ def run(stage: Stage[Settings]) -> None:
         for finding in findings:
             say(f"{finding['level']}: {finding['sentence']}")
         refuse_blocking(findings)
-    write_json(stage.output("reports/audit.json"), {**result, "findings": findings})
+    found = {**result, "findings": findings}
+    write_json(stage.output("reports/audit.json"), found)
+    write_text(stage.output(PAGE), render_audit(found, source, target))
     write_json(stage.output("metrics/audit.json"), flat(result))
+    say(f"{PAGE} shows what is behind each")
 
 
 if __name__ == "__main__":

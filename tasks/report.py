@@ -34,7 +34,7 @@ def run(stage: Stage[Settings]) -> None:
     page = render_page(
         title=params.report.title,
         evaluation=evaluation,
-        audit=read_json(Path("reports/audit.json")),
+        findings=read_json(Path("reports/audit.json"))["findings"],
         selection=read_json(Path("reports/select.json"))["lines"],
         source=source,
         target=target,

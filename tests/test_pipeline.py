@@ -25,6 +25,7 @@ pytestmark = pytest.mark.timeout(900)
 KNOWS_LABELS = (
     "datasets/printed/",
     "reports/audit.json",
+    "reports/audit.html",
     "reports/evaluation.json",
     "reports/verdict.json",
     "reports/report.html",

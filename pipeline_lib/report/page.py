@@ -24,7 +24,7 @@ def render_page(
     *,
     title: str,
     evaluation: Mapping[str, Any],
-    audit: Mapping[str, Any],
+    findings: Sequence[Mapping[str, str]],
     selection: Sequence[str],
     source: Role,
     target: Role,
@@ -39,11 +39,11 @@ def render_page(
 ) -> str:
     """Return the page as HTML; equal inputs give equal bytes.
 
-    ``evaluation`` and ``audit`` are the contents of their JSON files, ``selection`` sentences on what was selected of
-    the source. ``target`` has the primary label if that is known; ``predictions`` (id, model, label, predicted_class,
-    predicted_value) colour the map by what ``model`` says. ``metrics`` and ``curves`` are keyed by stage, or stage and
-    seed such as "pretrain/0"; ``settings`` is the text of the parameters. At most ``thumbnails`` target images are on
-    the map.
+    ``evaluation`` is the content of its JSON file, ``findings`` are those of reports/audit.json and ``selection``
+    sentences on what was selected of the source. ``target`` has the primary label if that is known; ``predictions``
+    (id, model, label, predicted_class, predicted_value) colour the map by what ``model`` says. ``metrics`` and
+    ``curves`` are keyed by stage, or stage and seed such as "pretrain/0"; ``settings`` is the text of the parameters.
+    At most ``thumbnails`` target images are on the map.
     """
     roles = {"source": source, "target": target}
     scripts = [own(name) for name in SCRIPTS]
@@ -65,12 +65,8 @@ def render_page(
             applies=applies(evaluation),
             map=target_map(evaluation, target, projections, predictions, model, thumbnails, seed),
             results=results(evaluation),
-            audit=audit,
+            findings=findings,
             selection=selection,
-            checks=sections.checks(audit, roles),
-            suspects=sections.suspects(audit, roles),
-            twins=sections.twins(audit, roles),
-            near_twins=sections.near_twins(audit, roles),
             cards=sections.cards(roles),
             curves=sections.curves(curves),
             settings=sections.settings(settings),

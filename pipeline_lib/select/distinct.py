@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline_lib.audit import duplicates, near
-from pipeline_lib.audit.labels import suspected_errors
+from pipeline_lib.audit.errors import suspected_errors
 from pipeline_lib.data.roles import Role
 
 
@@ -78,12 +78,13 @@ def leaking(searched: Searched) -> np.ndarray:
 
 
 def mislabelled(searched: Searched) -> np.ndarray:
-    """Say of each source image whether its label looks wrong among its neighbours, bool ``[N]``."""
+    """Say of each source image whether its label is believed to be wrong, bool ``[N]``."""
     found = np.zeros(len(searched.source), dtype=bool)
     keys_N = searched.source.table["key"].to_numpy(dtype=str)
     if searched.classes_N is None:
         raise ValueError("label errors are suspected of labels")
-    found[suspected_errors(searched.features_ND, searched.classes_N, keys_N, searched.seed)["suspected"]] = True
+    suspicion = suspected_errors(searched.features_ND, searched.classes_N, keys_N, searched.seed)
+    found[suspicion.doubtful[: suspicion.num_suspected]] = True
     return found
 
 

@@ -11,13 +11,12 @@ from scipy.ndimage import gaussian_filter
 from pipeline_lib.audit import duplicates
 from pipeline_lib.audit.audit import audit, flat
 from pipeline_lib.audit.findings import find, refuse_blocking
-from pipeline_lib.audit.labels import skew, suspected_errors
+from pipeline_lib.audit.labels import skew
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.data.ingest import ingest
 from pipeline_lib.data.roles import Role, read_roles
 from pipeline_lib.data.samples import Reading, Sample
 from pipeline_lib.labels import KINDS
-from pipeline_lib.stats.components import pixel_components
 from tests.pipeline_lib.audit.roles import role, squares
 
 SETTINGS: dict[str, Any] = {"sample": 50, "permutations": 20, "seed": 0}
@@ -49,35 +48,6 @@ def test_skew_of_even_and_uneven_classes() -> None:
     expected = math.exp(-sum(share * math.log(share) for share in shares))
     assert skew(np.array([90, 10])) == {"imbalance": 9.0, "effective_classes": pytest.approx(expected)}
     assert skew(np.array([])) == {"imbalance": None, "effective_classes": None}
-
-
-def test_flipped_labels_are_suspected_and_corrected() -> None:
-    images, places = squares(300)
-    given = np.array(places, dtype=object)
-    flipped = np.arange(0, 300, 20)
-    given[flipped] = ["at 0" if name != "at 0" else "at 1" for name in given[flipped]]
-    (features,) = pixel_components([images[..., None]], 0)
-    found = suspected_errors(features, given, np.arange(len(given)), 0)
-    assert not set(found["suspected"]) - set(flipped) and len(found["suspected"]) >= 0.9 * len(flipped)
-    assert [str(name) for name in found["suggested"]] == [places[row] for row in found["suspected"]]
-    assert len(found["judged"]) == 300
-
-
-def test_nulls_and_rare_classes_are_not_judged() -> None:
-    images, places = squares(100)
-    given = np.array(places, dtype=object)
-    given[:10], given[10], given[11:15] = None, "alone", float("nan")
-    (features,) = pixel_components([images[..., None]], 0)
-    found = suspected_errors(features, given, np.arange(len(given)), 0)
-    assert set(found["judged"]) == set(range(15, 100)) and not set(found["suspected"]) - set(found["judged"])
-
-
-@pytest.mark.parametrize("given", [[None] * 20, ["a"] * 20, ["a"] * 16 + ["b"] * 4, [str(i) for i in range(20)]])
-def test_labels_that_cannot_be_judged_are_not_suspected(given: list[Any]) -> None:
-    found = suspected_errors(
-        np.random.default_rng(0).normal(size=(20, 3)), np.array(given, dtype=object), np.arange(20), 0
-    )
-    assert {name: len(values) for name, values in found.items()} == {"judged": 0, "suspected": 0, "suggested": 0}
 
 
 def test_duplicates_are_equal_pixels_that_are_not_blank() -> None:
@@ -173,8 +143,9 @@ def test_findings_name_what_is_odd_about_the_labels() -> None:
 
 @pytest.mark.parametrize("knob", [knob for knob in NOTHING if not knob.startswith("near")])
 def test_a_limit_turns_a_finding_into_an_error_that_names_the_knob(knob: str) -> None:
-    images, places = squares(100)
-    given = ["at 0" if row % 9 == 0 else name for row, name in enumerate(places)]
+    images, places = squares(400)
+    # Labels of every seventh are another, and one class is rarer.
+    given = [f"at {(int(name[-1]) + 1) % 3}" if row % 7 == 0 else name for row, name in enumerate(places)]
     other = 255 - squares(50, seed=1)[0]
     other[0] = images[0]
     result = audit(role("source", {"a": images}, {"place": given}), role("target", {"t": other}), **SETTINGS)
@@ -263,32 +234,6 @@ def test_a_label_that_no_dataset_of_a_role_has_is_not_described() -> None:
     assert result["sets"]["target"]["labels"] == {}
     assert "the target has no labels, so what carries over" in sentences(result, "warning")
     assert "lacks classes" not in sentences(result, "warning")
-
-
-def test_labels_that_a_group_shares_are_not_judged_by_the_group() -> None:
-    """Neighbours of an image's own group confirm any label that was given to all of it."""
-    images, places = squares(200)
-    groups = np.arange(200) // 4
-    images = images[groups * 4] + np.random.default_rng(0).integers(0, 3, images.shape, np.uint8)
-    given = np.array(places, dtype=object)[groups * 4]
-    wrong = np.isin(groups, [3, 17, 30])
-    given[wrong] = ["at 0" if name != "at 0" else "at 1" for name in given[wrong]]
-    (features,) = pixel_components([images[..., None]], 0)
-    caught = [
-        wrong[suspected_errors(features, given, keys, 0)["suspected"]].sum()
-        for keys in (groups.astype(str), np.arange(200))
-    ]
-    assert caught[0] > 0 and caught[1] == 0
-
-
-def test_many_images_and_classes_are_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline_lib.audit.labels.MOST_IMAGES", 100)
-    monkeypatch.setattr("pipeline_lib.audit.labels.MOST_CLASSES", 2)
-    images, places = squares(300)
-    (features,) = pixel_components([images[..., None]], 0)
-    found = suspected_errors(features, np.array(places, dtype=object), np.arange(300), 0)
-    assert 50 < len(found["judged"]) < 100
-    assert len({places[row] for row in found["judged"]}) == 2
 
 
 def test_images_that_both_roles_have_are_said() -> None:

@@ -34,7 +34,7 @@ def make_inputs(
     return {
         "title": text,
         "evaluation": evaluation or _evaluation(classes, labelled, text),
-        "audit": make_audit({"source": source, "target": target}, text),
+        "findings": make_findings(text),
         "selection": [text],
         "source": source,
         "target": target,
@@ -132,7 +132,13 @@ def make_role(
     return Role(role, images, table, dict.fromkeys(datasets, card))
 
 
-def make_audit(roles: dict[str, Role], text: str) -> dict[str, Any]:
+def make_findings(text: str) -> list[dict[str, str]]:
+    """Return a finding of each severity."""
+    told = {"about": "shift", "sentence": text, "effect": text, "advice": text}
+    return [{"level": level, **told} for level in ("blocking", "warning", "info")]
+
+
+def make_audit(roles: dict[str, Role], text: str = "plain") -> dict[str, Any]:
     """Return the content of audit.json."""
     counts = {"quarantined": 1, "blank": 0, "duplicates_within": 0, "duplicates_across_splits": 0}
     near = {
@@ -158,22 +164,56 @@ def make_audit(roles: dict[str, Role], text: str) -> dict[str, Any]:
                 label: {
                     "share": 0.1,
                     "count": 1,
+                    "doubtful": 3,
+                    "num_judged": 10,
+                    "rate": 0.08,
+                    "rate_low": 0.02,
+                    "expected_false": 0.25,
+                    "noticed_from": 0.05,
+                    "recall": 0.9,
                     "worst": [{"id": first["id"], "path": first["path"], "given": text, "suggested": text}],
                 }
                 for label in labels
             },
+            "labels_by_dataset": {
+                label: {"association": 0.5, "only_in": [{"class": text, "dataset": text, "count": 9}]}
+                for label in labels
+            },
+            "quality": {
+                "num_judged": len(role),
+                "poor": {"dark": {"count": 1, "examples": [first["id"]]}, "grey": {"count": 0, "examples": []}},
+                "tiny": 0,
+                "odd_aspect": 0,
+            },
+            "groups": {"num_groups": 4, "largest": 3, "correlation": 0.5, "effective": 6},
         }
     shift = {"domain_auc": 0.9, "proxy_a_distance": 1.2, "mmd2": 0.1, "mmd_p_value": 0.01, "frechet_distance": 3.0}
     examples = [[roles["source"].table["id"][0], roles["target"].table["id"][1]]]
     return {
         "shift": shift,
+        "telling": {
+            name: {"own": list(role.table["id"][:2]), "other": list(role.table["id"][2:4])}
+            for name, role in roles.items()
+        },
         "sets": sets,
+        "label_pairs": [{"labels": ["kind", text], "source": 0.5, "target": None, "p_value": None}],
+        "priors": {
+            label: {
+                "classes": [text, "b"],
+                "source": [0.5, 0.5],
+                "target": [0.6, 0.4],
+                "deviation": [0.01, 0.02],
+                "condition": 3.0,
+                "reason": None,
+            }
+            for label in sets["source"]["labels"]
+        },
         "duplicates_across": {"count": 1, "examples": examples},
         "near_duplicates_across": near,
         "same_images": False,
         "shared": 2,
         "same_files": 0,
-        "findings": [{"level": level, "sentence": text} for level in ("info", "blocking", "warning")],
+        "findings": make_findings(text),
     }
 
 

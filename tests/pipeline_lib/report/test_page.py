@@ -72,7 +72,7 @@ def test_no_text_becomes_markup(plain, text):
     for _, attributes in page.tags:
         assert not [name for name in attributes if name.startswith("on")]
         for name in ("href", "src"):
-            assert (attributes.get(name) or "#").startswith(("#", "data:"))
+            assert (attributes.get(name) or "#").startswith(("#", "data:", "audit.html"))
     assert " ".join(text.split()) in page.text  # shown as it is, not dropped
 
 
@@ -101,7 +101,7 @@ def test_nothing_is_loaded(plain):
         assert tag not in {"iframe", "object", "embed", "base", "audio", "video"}
         for name, value in attributes.items():
             if name in {"src", "href", "srcset", "action", "data", "poster"}:
-                assert (value or "").startswith(("data:", "#")), (tag, name, value)
+                assert (value or "").startswith(("data:", "#", "audit.html")), (tag, name, value)
 
 
 def test_equal_inputs_give_equal_bytes():
@@ -170,12 +170,10 @@ def test_what_applies_is_a_row_a_label(plain):
     assert "kind primary multiclass 800 + 200 200 + 200 source Multi-task and transductive." in plain.text
 
 
-def test_the_audit_counts_each_set_and_its_datasets():
-    text = Page(render_page(**make_inputs(datasets=("first", "second")))).text
-    nothing = "\N{EN DASH}"
-    assert "source 12 6 6 3 1 0 0 0 target 12 6 6 3 1 0 0 0" in text
-    assert f"first 6 6 0 {nothing} 1 0 {nothing} {nothing} second 6 0 6 {nothing}" in text
-    assert "2 share a group or the very bytes with images of the source" in text
+def test_the_audits_findings_are_summed_up_and_lead_to_its_page(plain):
+    links = [attrs["href"] for tag, attrs in plain.tags if tag == "a" and attrs["href"].startswith("audit.html")]
+    assert links == ["audit.html", *["audit.html#shift"] * 3]
+    assert "Blocking Plain." in plain.text and "1 note" in plain.text
 
 
 def test_each_dataset_of_the_target_has_a_table_and_a_card():
@@ -220,7 +218,9 @@ def test_many_classes_and_labels_stay_small():
     assert page.text.count("14 more labels") == 2
 
 
-@pytest.mark.parametrize("gone", ["projections", "predictions", "curves", "metrics", "comparisons", "tables", "audit"])
+@pytest.mark.parametrize(
+    "gone", ["projections", "predictions", "curves", "metrics", "comparisons", "tables", "findings"]
+)
 def test_missing_parts_leave_a_page(gone):
     inputs = make_inputs()
     if gone in ("projections", "predictions"):
@@ -233,13 +233,7 @@ def test_missing_parts_leave_a_page(gone):
         empty = {key: [] for key in ("clusterings", "probes", "projections", "scores", "shift")}
         inputs["evaluation"] = {**inputs["evaluation"], **empty}
     else:
-        inputs["audit"]["findings"] = []
-        inputs["audit"]["duplicates_across"] = {"count": 0, "examples": []}
-        inputs["audit"]["shift"] = {}
-        for role in ("source", "target"):
-            inputs["audit"]["sets"][role]["label_errors"] = {}
-            for card in inputs[role].cards.values():
-                card["quarantined"].clear()
+        inputs["findings"] = []
     page = Page(render_page(**inputs))
     assert page.count("section") == 7
     assert (page.count("canvas") == 0) == (gone == "projections")
@@ -261,4 +255,5 @@ def test_headings_go_down_one_level_at_a_time_and_pictures_have_texts(plain):
 def test_ids_are_unique_and_links_lead_somewhere(plain):
     ids = [attrs["id"] for _, attrs in plain.tags if "id" in attrs]
     assert len(ids) == len(set(ids))
-    assert {attrs["href"][1:] for tag, attrs in plain.tags if tag == "a"} <= set(ids)
+    links = {attrs["href"] for tag, attrs in plain.tags if tag == "a"}
+    assert {link[1:] for link in links if not link.startswith("audit.html")} <= set(ids)
