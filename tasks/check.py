@@ -60,8 +60,8 @@ def _check_names(params: Params) -> None:
             from pipeline_lib.select import SELECTORS
 
             with_options(SELECTORS[params.select.method], params.select.options, "options")
-    for name, encoder in params.rank.encoders.items():
-        with written_in(f"rank.encoders.{name}"):
+    for name, encoder in params.compare.encoders.items():
+        with written_in(f"compare.encoders.{name}"):
             _check_encoder(encoder.encoder, params)
     with written_in("pretrain"):
         _refuse_unknown("methods", "METHODS", params.pretrain.method, "method")
@@ -140,12 +140,12 @@ def _check_paths(params: Params) -> None:
     if params.pretrain.weights == "file" and not _exists(params.pretrain.weights_path):
         where = f"pretrain.weights_path in {PARAMS_FILE} is {shown(params.pretrain.weights_path)}"
         raise UserError(f"{where}, which does not exist: correct it, or put the weights there")
-    if params.rank.encoders and not _exists(params.rank.path):
-        where = f"rank.path in {PARAMS_FILE} is {shown(params.rank.path)}"
+    if params.compare.encoders and not _exists(params.compare.path):
+        where = f"compare.path in {PARAMS_FILE} is {shown(params.compare.path)}"
         raise UserError(f"{where}, which does not exist: correct it, or put the weights there")
-    with written_in("rank"):
-        for name, one in params.rank.encoders.items():
-            one.refuse_missing(name, params.rank.path)
+    with written_in("compare"):
+        for name, one in params.compare.encoders.items():
+            one.refuse_missing(name, params.compare.path)
 
 
 def _exists(path: str) -> bool:

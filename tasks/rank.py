@@ -5,7 +5,6 @@ make of labelled images of that split. Nothing of the target's test split enters
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,18 +16,19 @@ from pipeline_lib.core.files import write_json
 from pipeline_lib.core.progress import say
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.roles import Role, read_roles
-from pipeline_lib.encoders.encoder import from_config
-from pipeline_lib.encoders.weights import load_pretrained, read_classifier, stem_of
+from pipeline_lib.encoders.weights import read_classifier
 from pipeline_lib.labels.kind import labelled
 from pipeline_lib.rank import Domain, Examples
 from pipeline_lib.rank.representation import Representation
 from pipeline_lib.rank.run import MIN_KEYS, rank_datasets, rank_encoders
 from pipeline_lib.rank.words import sentence, table
+from tasks.blocks.compare import Compare
 from tasks.blocks.datasets import Ingested
 from tasks.blocks.labels import CLASS_KINDS, Primary
 from tasks.blocks.pretrain import Pretrain
-from tasks.blocks.rank import GIVEN, PIXELS, RANDOM, Rank
+from tasks.blocks.rank import BUILT_IN, GIVEN, PIXELS, RANDOM, Rank
 from tasks.blocks.shared import Computed, Drawn, Roles
+from tasks.candidates import build, build_named
 from tasks.roles import DATASETS
 from tasks.settings import written_in
 from tasks.stage import Stage, arguments, main
@@ -37,6 +37,7 @@ from tasks.stage import Stage, arguments, main
 class Settings(Primary, Roles, Ingested, Computed, Drawn):
     """What this stage reads of params.yaml."""
 
+    compare: Compare = Compare()
     pretrain: Pretrain = Pretrain()
     rank: Rank = Rank()
 
@@ -48,9 +49,8 @@ def run(stage: Stage[Settings]) -> None:
     names = [name for name in params.datasets if name not in params.target]
     labels = [params.primary_label] if params.primary_label else []
     others, target = read_roles(DATASETS, names, params.target, (), labels)
-    with written_in("rank"):
-        of_datasets, said = _datasets(params, others, target, device)
-        of_encoders, more = _encoders(params, target, device)
+    of_datasets, said = _datasets(params, others, target, device)
+    of_encoders, more = _encoders(params, target, device)
     for line in [*said, *more]:
         say(f"rank: {line}")
     found = {"datasets": of_datasets, "encoders": of_encoders}
@@ -100,8 +100,8 @@ def _encoders(params: Settings, target: Role, device: torch.device) -> tuple[dic
     """Return the ranking of the encoders, None where there is nothing to rank or to rank by, and sentences on it."""
     block, label = params.rank, params.primary_label
     given = [GIVEN] if params.pretrain.weights != "random" else []
-    if not given and not block.encoders:
-        why = "none with weights is named beside pixels and random ones: name some under rank.encoders"
+    if not given and not params.compare.encoders:
+        why = "none with weights is named beside pixels and random ones: name some under compare.encoders"
         return None, [f"encoders are not ranked: {why}"]
     if label is None:
         return None, ["encoders are not ranked: the block labels names none to rank them by"]
@@ -117,7 +117,7 @@ def _encoders(params: Settings, target: Role, device: torch.device) -> tuple[dic
         why = f"the target's train split has {_images(count)} of {len(names)} classes labelled '{label}', and it takes"
         return None, [f"encoders are not ranked: {why} {MIN_KEYS} of 2"]
     examples, without = {}, []
-    for name, one in _representations(params, target, [PIXELS, RANDOM, *given, *block.encoders]).items():
+    for name, one in _representations(params, target, [PIXELS, RANDOM, *given, *params.compare.encoders]).items():
         features_ND = one.of(target.images, rows, device, f"features of {name}")
         examples[name] = Examples(features_ND, keys_N, classes_N, one.probabilities(features_ND))
         without += [] if one.classifier else [name]
@@ -129,50 +129,26 @@ def _encoders(params: Settings, target: Role, device: torch.device) -> tuple[dic
 
 
 def _representations(params: Settings, target: Role, names: list[str]) -> Mapping[str, Representation]:
-    """Return the candidates of these names, with the images' own mean and spread where weights do not say theirs."""
-    block, pretrain = params.rank, params.pretrain
+    """Return the candidates of these names."""
+    pretrain, seed = params.pretrain, params.seed
     given = {"hub": "hub", "file": pretrain.weights_path}.get(pretrain.weights)
     found = {}
     for name in names:
         if name == PIXELS:
             found[name] = Representation()
-        elif name == RANDOM:
-            found[name] = _represent(target, pretrain.encoder, pretrain.size, None, params.seed, partial=False)
-        elif name == GIVEN:
-            if given is None:
-                raise UserError(f"features is '{GIVEN}', but pretrain.weights is random: set it, or name another")
-            partial = pretrain.allow_partial
-            found[name] = _represent(target, pretrain.encoder, pretrain.size, given, params.seed, partial=partial)
+        elif name in BUILT_IN:
+            weights = given if name == GIVEN else None
+            with written_in("rank"):
+                if name == GIVEN and weights is None:
+                    raise UserError(f"features is '{GIVEN}', but pretrain.weights is random: set it, or name another")
+            with written_in("pretrain"):
+                partial = pretrain.allow_partial
+                encoder = build("rank", target, pretrain.encoder, pretrain.size, weights, seed, partial=partial)
+                found[name] = Representation(encoder, read_classifier(encoder, weights) if weights else None)
         else:
-            found[name] = _named(target, name, block, params.seed)
+            encoder, weights = build_named("rank", target, name, params.compare, seed)
+            found[name] = Representation(encoder, read_classifier(encoder, weights))
     return found
-
-
-def _named(target: Role, name: str, block: Rank, seed: int) -> Representation:
-    one = block.encoders[name]
-    one.refuse_missing(name, block.path)
-    try:
-        return _represent(target, one.encoder, one.size, str(Path(block.path, one.weights)), seed, partial=False)
-    except UserError as error:
-        raise UserError(f"encoders.{name}: {error}") from None
-
-
-def _represent(
-    target: Role, encoder: str, size: int | None, weights: str | None, seed: int, *, partial: bool
-) -> Representation:
-    recipe = {
-        "encoder": encoder,
-        "channels": target.images.shape[3],
-        "size": size or target.images.shape[1],
-        "mean": target.mean,
-        "std": target.std,
-        "stem": stem_of(weights),
-    }
-    built = from_config(recipe, derive_seed(seed, "rank"))
-    if weights is None:
-        return Representation(built)
-    say(f"rank: {load_pretrained(built, weights, partial=partial)}")
-    return Representation(built, read_classifier(built, weights))
 
 
 def _sample(rows: np.ndarray, most: int, seed: int, what: str) -> np.ndarray:

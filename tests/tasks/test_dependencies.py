@@ -114,11 +114,12 @@ def test_a_stage_reads_those_parameters_that_dvc_knows_of(stage: Declaration) ->
 READERS = {
     "report": {"report"},
     "evaluate": {"evaluate"},
-    "embed": {"embed@0"},
+    "embed": {"embed@0", "compare"},
     "adapt": {"adapt@0", "evaluate"},
     "heads": {"heads@0"},
     "pretrain": {"pretrain@0", "rank"},
     "rank": {"rank"},
+    "compare": {"compare", "rank"},
     "select": {"select"},
     "audit": {"audit"},
     "datasets": {"ingest@mnist", "ingest@digits", "rank"},
