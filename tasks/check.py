@@ -57,15 +57,15 @@ def _check_names(params: Params) -> None:
     with written_in("select"):
         block = params.select
         _refuse_unknown("select", "SELECTORS", block.method, "method")
-        block.refuse_unknown_features(params.rank)
+        block.refuse_unknown_features(params.compare)
         # Who asks for nothing waits for no import.
         if block.method != "everything" or block.without or block.options:
             from pipeline_lib.select import SELECTORS
 
             with_options(SELECTORS[block.method], block.options, "options")
             block.label(params)
-    for name, encoder in params.rank.encoders.items():
-        with written_in(f"rank.encoders.{name}"):
+    for name, encoder in params.compare.encoders.items():
+        with written_in(f"compare.encoders.{name}"):
             _check_encoder(encoder.encoder, params)
     with written_in("pretrain"):
         _refuse_unknown("methods", "METHODS", params.pretrain.method, "method")
@@ -144,12 +144,12 @@ def _check_paths(params: Params) -> None:
     if params.pretrain.weights == "file" and not _exists(params.pretrain.weights_path):
         where = f"pretrain.weights_path in {PARAMS_FILE} is {shown(params.pretrain.weights_path)}"
         raise UserError(f"{where}, which does not exist: correct it, or put the weights there")
-    if params.rank.encoders and not _exists(params.rank.path):
-        where = f"rank.path in {PARAMS_FILE} is {shown(params.rank.path)}"
+    if params.compare.encoders and not _exists(params.compare.path):
+        where = f"compare.path in {PARAMS_FILE} is {shown(params.compare.path)}"
         raise UserError(f"{where}, which does not exist: correct it, or put the weights there")
-    with written_in("rank"):
-        for name, one in params.rank.encoders.items():
-            one.refuse_missing(name, params.rank.path)
+    with written_in("compare"):
+        for name, one in params.compare.encoders.items():
+            one.refuse_missing(name, params.compare.path)
 
 
 def _exists(path: str) -> bool:

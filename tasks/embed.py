@@ -34,23 +34,31 @@ def run(stage: Stage[Settings], training: int) -> None:
     rng = np.random.default_rng(derive_seed(params.seed, "embed"))
     sample = np.sort(rng.permutation(len(source))[: block.source_sample])
     rows = {"source": Rows(source.images, sample), "target": Rows(target.images, np.arange(len(target)))}
-    pretrained = Path(f"models/encoder/{training}")
-    start = STARTS[read_json(pretrained / "config.json")["weights"]]
+    pretrained, scratch = Path(f"models/encoder/{training}"), Path(f"models/heads/{training}/scratch")
+    config = read_json(pretrained / "config.json")
+    start = STARTS[config["weights"]]
     supervised, adapted = (load_multi_task(Path(f"models/{name}/{training}")) for name in ("heads", "adapted"))
     encoders = {
         "start": (load_encoder(pretrained / "start"), f"the encoder before pretraining, with {start}"),
-        "pretrained": (load_encoder(pretrained), "the encoder after pretraining on the source"),
+        "pretrained": (load_encoder(pretrained), f"the encoder after pretraining on the source by {config['method']}"),
         "supervised": (supervised.encoder, "the encoder after training with the labels"),
         "adapted": (adapted.encoder, "the encoder after adaptation to the unlabelled target"),
     }
-    described = []
+    described, probed = [], []
     for name, (encoder, what) in encoders.items():
         for role, images in rows.items():
             found = features(encoder, images, device, block.batch_size, f"{name} of the {role}")
             write_npy(folder / role / f"{name}.npy", found)
         described.append({"name": name, "dim": encoder.num_features, "what": what})
+    if scratch.exists():
+        # It is probed and nothing else, so that the source is not needed.
+        encoder = load_encoder(scratch)
+        found = features(encoder, rows["target"], device, block.batch_size, "scratch of the target")
+        write_npy(folder / "target/scratch.npy", found)
+        what = "the same encoder after training with the labels from random weights"
+        probed.append({"name": "scratch", "dim": encoder.num_features, "what": what})
     write_npy(folder / "source/rows.npy", sample)
-    write_json(folder / "card.json", {"representations": described})
+    write_json(folder / "card.json", {"representations": described, "probed": probed})
 
 
 if __name__ == "__main__":

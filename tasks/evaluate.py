@@ -19,8 +19,10 @@ from pipeline_lib.evaluate.flat import flat_metrics
 from pipeline_lib.evaluate.judge import Judge
 from pipeline_lib.evaluate.pixels import pixel_features
 from pipeline_lib.evaluate.predictions import Predictions
-from pipeline_lib.evaluate.probes import Draws, draw_labels
+from pipeline_lib.evaluate.probed import Probed
+from pipeline_lib.evaluate.probes import draw_labels
 from pipeline_lib.evaluate.tables import cluster_rows, delta_m, probe_rows, score_rows
+from pipeline_lib.evaluate.worth import worth
 from pipeline_lib.labels import KINDS
 from pipeline_lib.labels.tasks import Task, cell, explain, resolve_tasks
 from pipeline_lib.stats.intervals import Replicates
@@ -54,6 +56,7 @@ def run(stage: Stage[Settings]) -> None:
     tasks = resolve_tasks(source, target, params.label_settings)
     primary = tasks.get(params.primary_label or "")
     features, of_source, described = _features(source, target, params.seeds, params.seed)
+    only_probed, told = _only_probed(params.seeds)
 
     # Up to the next empty line nothing sees a label of the target's test split.
     rng = np.random.default_rng(derive_seed(params.seed, "evaluate", "looked at"))
@@ -76,16 +79,14 @@ def run(stage: Stage[Settings]) -> None:
     train = target.rows("train")
 
     judges = {role.name: _judges(tasks, role, role.rows("test"), params.seed) for role in (source, target)}
-    of_primary = judges["target"][primary.name] if primary else None
     of_clusters = _judge(primary, target, looked_at, target.rows("test"), params.seed) if primary else None
-    draws: dict[int, Draws] = {}
-    probed: dict[tuple[str, int], Replicates] = {}
+    probed: dict[str, Probed] = {}
     probes: list[dict[str, Any]] = []
-    if primary and of_primary:
-        truth = target.label(primary.name)
-        by_class = KINDS[primary.kind].has_classes
+    for name, task in tasks.items():
+        truth, judge, by_class = target.label(name), judges["target"][name], KINDS[task.kind].has_classes
         draws = draw_labels(truth, train, block.labels_per_class, block.repeats, params.seed, by_class)
-        probes, probed = probe_rows(features, truth, train, draws, of_primary, primary.name)
+        rows, scores = probe_rows({**features, **only_probed}, truth, train, draws, judge, name)
+        probes, probed[name] = [*probes, *rows], Probed(task, judge, draws, scores)
     heads, adapted = (
         Predictions([pd.read_parquet(f"predictions/{name}/{seed}.parquet") for seed in params.seeds])
         for name in ("heads", "adapt")
@@ -97,7 +98,7 @@ def run(stage: Stage[Settings]) -> None:
     held_out = {name: judges[declared.domain_of(task)][name] for name, task in tasks.items()}
     held_out_ids = {name: ids[declared.domain_of(tasks[name])][judge.rows] for name, judge in held_out.items()}
     comparisons = [
-        declared.self_taught(primary, of_primary, probed, draws, block.labels_per_class),
+        declared.self_taught(probed[primary.name] if primary else None, block.labels_per_class),
         *declared.multi_task(tasks, held_out, heads, held_out_ids),
         *declared.transductive(tasks, judges["target"], adapted, ids["target"], params.adapt.use, choices),
         declared.unsupervised(primary, of_clusters, found.clusters),
@@ -119,14 +120,15 @@ def run(stage: Stage[Settings]) -> None:
             {domain: of_domain[chosen_for] for domain, of_domain in judges.items() if chosen_for in of_domain},
             adapted,
             ids,
-            _bound(probed) if primary and primary.name == chosen_for else None,
+            _bound(probed[chosen_for].scores) if primary and primary.name == chosen_for else None,
         ),
         "strategies": strategies,
-        "representations": described,
+        "representations": [*described, *told],
         "comparisons": compared,
         "delta_m": delta_m(compared, held_out),
         "scores": _scores(tasks, judges, heads, adapted, ids, target, params.seed),
         "probes": probes,
+        "worth": worth(list(probed.values())),
         "clusterings": cluster_rows(found.cluster_rows, found.clusters, of_clusters),
         "projections": found.projection_rows,
         "shift": shift_rows,
@@ -134,7 +136,7 @@ def run(stage: Stage[Settings]) -> None:
     write_json(stage.output("reports/evaluation.json"), evaluation)
     write_parquet(stage.output("reports/projection.parquet"), _layout_table(found.layouts, ids["target"][looked_at]))
     write_json(stage.output("metrics/evaluate.json"), flat_metrics(evaluation))
-    write_csv(stage.output("plots/label_efficiency.csv"), pd.DataFrame(probes, columns=PROBE_COLUMNS))
+    write_csv(stage.output("plots/label_efficiency.csv"), _efficiency(probes, params.primary_label))
     outcomes = pd.Series([row["outcome"] for row in compared]).value_counts()
     say(f"evaluate: {', '.join(f'{count} {name}' for name, count in outcomes.items())}")
 
@@ -152,6 +154,21 @@ def _features(
         on_source[row["name"]] = np.load(first / f"source/{row['name']}.npy")
         described.append(row)
     return on_target, on_source, described
+
+
+def _only_probed(seeds: list[int]) -> tuple[dict[str, list[np.ndarray]], list[dict[str, Any]]]:
+    """Return the features that are on no map, those of encoders that no training changes once, and what they are."""
+    found, described = {}, []
+    for folders in ([Path(f"features/{seed}") for seed in seeds], [Path("features/compared")]):
+        for row in read_json(folders[0] / "card.json")["probed"]:
+            found[row["name"]] = [np.load(folder / "target" / f"{row['name']}.npy") for folder in folders]
+            described.append(row)
+    return found, described
+
+
+def _efficiency(probes: list[dict[str, Any]], primary: str | None) -> pd.DataFrame:
+    """Return the curves of the primary label, whose scores share an axis."""
+    return pd.DataFrame([row for row in probes if row["label"] == primary], columns=PROBE_COLUMNS)
 
 
 def _num_clusters(primary: Task | None, x_ND: np.ndarray, seed: int) -> int:

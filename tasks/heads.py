@@ -103,13 +103,13 @@ def _run(
 
     chosen, use = MultiTask(load_encoder(pretrained), {}), None
     found: dict[str, Validated] = {}
+    models: dict[str, MultiTask] = {}
     if not tasks:
         predicted(chosen, "none")
     else:
         strategies = {name: pick(STRATEGIES, name, "strategies") for name in block.strategies}
         for strategy in strategies.values():
             strategy.rated(chosen.encoder)  # which refuses one that the encoder cannot do, before any is trained
-        models: dict[str, MultiTask] = {}
         for name, strategy in strategies.items():
             models[name], found[name] = learnt(name, strategy, tasks)
             predicted(models[name], name)
@@ -139,6 +139,9 @@ def _run(
     part_N = validation_part(keys_N, apart) & (use is not None and STRATEGIES[use].trains(chosen.encoder))
     held_back = pd.DataFrame({"id": pd.array(ids[images.rows[part_N]], dtype="string")})
     write_parquet(folder / "held_back.parquet", held_back)
+    if (scratch := models.get("scratch")) is not None:
+        # What labels teach without pretraining, to compare with.
+        save_model(folder / "scratch", scratch.encoder, scratch.encoder.config())
     known, unknown = (_by_role(rows, len(source)) for rows in (images, held_out))
     if familiar := familiarity(chosen.encoder, known, unknown, device, BATCH_SIZE, training):
         familiar.save(folder)

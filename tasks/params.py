@@ -14,6 +14,7 @@ from pipeline_lib.core.errors import UserError, nearest, shown
 from tasks.blocks.adapt import Adapt
 from tasks.blocks.audit import Audit
 from tasks.blocks.base import listed, repeated
+from tasks.blocks.compare import Compare
 from tasks.blocks.datasets import GROUP, Ingested
 from tasks.blocks.embed import Embed
 from tasks.blocks.evaluate import Evaluate
@@ -21,7 +22,7 @@ from tasks.blocks.heads import Heads
 from tasks.blocks.image import Framed
 from tasks.blocks.labels import CLASS_KINDS, Primary
 from tasks.blocks.pretrain import Pretrain
-from tasks.blocks.rank import Rank
+from tasks.blocks.rank import BUILT_IN, Rank
 from tasks.blocks.report import Report
 from tasks.blocks.select import Select
 from tasks.blocks.shared import Computed, Drawn, Roles, Trained
@@ -37,6 +38,7 @@ class Params(Primary, Roles, Ingested, Framed, Computed, Trained, Drawn):
 
     audit: Audit = Audit()
     select: Select = Select()
+    compare: Compare = Compare()
     rank: Rank = Rank()
     pretrain: Pretrain = Pretrain()
     heads: Heads = Heads()
@@ -99,6 +101,16 @@ class Params(Primary, Roles, Ingested, Framed, Computed, Trained, Drawn):
             raise ValueError(
                 f"pretrain.size is {self.pretrain.size} px, larger than image.size, which is {self.image.size}: "
                 "lower it, or null takes the whole image"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _features_are_of_candidates(self) -> "Params":
+        known = [*BUILT_IN, *self.compare.encoders]
+        if self.rank.features not in known:
+            raise ValueError(
+                f"rank.features is {shown(self.rank.features)}, which is not among the candidates: they are "
+                f"{listed(known)}{nearest(self.rank.features, known)}"
             )
         return self
 

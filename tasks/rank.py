@@ -17,16 +17,18 @@ from pipeline_lib.core.progress import say
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.roles import Role, read_roles
 from pipeline_lib.encoders.representation import Representation
+from pipeline_lib.encoders.weights import read_classifier
 from pipeline_lib.labels.kind import labelled
 from pipeline_lib.rank import Domain, Examples
 from pipeline_lib.rank.run import MIN_KEYS, rank_datasets, rank_encoders
 from pipeline_lib.rank.words import sentence, table
+from tasks.blocks.compare import Compare
 from tasks.blocks.datasets import Ingested
 from tasks.blocks.labels import CLASS_KINDS, Primary
 from tasks.blocks.pretrain import Pretrain
-from tasks.blocks.rank import GIVEN, PIXELS, RANDOM, Rank
+from tasks.blocks.rank import BUILT_IN, GIVEN, PIXELS, RANDOM, Rank
 from tasks.blocks.shared import Computed, Drawn, Roles
-from tasks.representations import named, represent
+from tasks.candidates import build, build_named
 from tasks.roles import DATASETS
 from tasks.settings import written_in
 from tasks.stage import Stage, arguments, main
@@ -35,6 +37,7 @@ from tasks.stage import Stage, arguments, main
 class Settings(Primary, Roles, Ingested, Computed, Drawn):
     """What this stage reads of params.yaml."""
 
+    compare: Compare = Compare()
     pretrain: Pretrain = Pretrain()
     rank: Rank = Rank()
 
@@ -46,9 +49,8 @@ def run(stage: Stage[Settings]) -> None:
     names = [name for name in params.datasets if name not in params.target]
     labels = [params.primary_label] if params.primary_label else []
     others, target = read_roles(DATASETS, names, params.target, (), labels)
-    with written_in("rank"):
-        of_datasets, said = _datasets(params, others, target, device)
-        of_encoders, more = _encoders(params, target, device)
+    of_datasets, said = _datasets(params, others, target, device)
+    of_encoders, more = _encoders(params, target, device)
     for line in [*said, *more]:
         say(f"rank: {line}")
     found = {"datasets": of_datasets, "encoders": of_encoders}
@@ -98,8 +100,8 @@ def _encoders(params: Settings, target: Role, device: torch.device) -> tuple[dic
     """Return the ranking of the encoders, None where there is nothing to rank or to rank by, and sentences on it."""
     block, label = params.rank, params.primary_label
     given = [GIVEN] if params.pretrain.weights != "random" else []
-    if not given and not block.encoders:
-        why = "none with weights is named beside pixels and random ones: name some under rank.encoders"
+    if not given and not params.compare.encoders:
+        why = "none with weights is named beside pixels and random ones: name some under compare.encoders"
         return None, [f"encoders are not ranked: {why}"]
     if label is None:
         return None, ["encoders are not ranked: the block labels names none to rank them by"]
@@ -115,7 +117,7 @@ def _encoders(params: Settings, target: Role, device: torch.device) -> tuple[dic
         why = f"the target's train split has {_images(count)} of {len(names)} classes labelled '{label}', and it takes"
         return None, [f"encoders are not ranked: {why} {MIN_KEYS} of 2"]
     examples, without = {}, []
-    for name, one in _representations(params, target, [PIXELS, RANDOM, *given, *block.encoders]).items():
+    for name, one in _representations(params, target, [PIXELS, RANDOM, *given, *params.compare.encoders]).items():
         features_ND = one.of(target.images, rows, device, f"features of {name}")
         examples[name] = Examples(features_ND, keys_N, classes_N, one.probabilities(features_ND))
         without += [] if one.classifier else [name]
@@ -127,22 +129,25 @@ def _encoders(params: Settings, target: Role, device: torch.device) -> tuple[dic
 
 
 def _representations(params: Settings, target: Role, names: list[str]) -> Mapping[str, Representation]:
-    """Return the candidates of these names, with the images' own mean and spread where weights do not say theirs."""
-    block, pretrain = params.rank, params.pretrain
+    """Return the candidates of these names."""
+    pretrain, seed = params.pretrain, params.seed
     given = {"hub": "hub", "file": pretrain.weights_path}.get(pretrain.weights)
     found = {}
     for name in names:
         if name == PIXELS:
             found[name] = Representation()
-        elif name == RANDOM:
-            found[name] = represent(target, pretrain.encoder, pretrain.size, None, params.seed, partial=False)
-        elif name == GIVEN:
-            if given is None:
-                raise UserError(f"features is '{GIVEN}', but pretrain.weights is random: set it, or name another")
-            partial = pretrain.allow_partial
-            found[name] = represent(target, pretrain.encoder, pretrain.size, given, params.seed, partial=partial)
+        elif name in BUILT_IN:
+            weights = given if name == GIVEN else None
+            with written_in("rank"):
+                if name == GIVEN and weights is None:
+                    raise UserError(f"features is '{GIVEN}', but pretrain.weights is random: set it, or name another")
+            with written_in("pretrain"):
+                partial = pretrain.allow_partial
+                encoder = build("rank", target, pretrain.encoder, pretrain.size, weights, seed, partial=partial)
+                found[name] = Representation(encoder, read_classifier(encoder, weights) if weights else None)
         else:
-            found[name] = named(target, name, block, params.seed)
+            encoder, weights = build_named("rank", target, name, params.compare, seed)
+            found[name] = Representation(encoder, read_classifier(encoder, weights))
     return found
 
 

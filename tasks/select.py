@@ -25,11 +25,11 @@ from pipeline_lib.select import BLIND, LABELLED, SELECTORS, Selection
 from pipeline_lib.select.distinct import ALWAYS, Searched, left_out
 from pipeline_lib.select.selection import effective_sample_size
 from pipeline_lib.select.words import sentences
+from tasks.blocks.compare import Compare
 from tasks.blocks.labels import Primary
-from tasks.blocks.rank import PIXELS, Rank
-from tasks.blocks.select import Select
+from tasks.blocks.select import PIXELS, Select
 from tasks.blocks.shared import Computed, Drawn, Roles
-from tasks.representations import named
+from tasks.candidates import build_named
 from tasks.roles import read_both
 from tasks.settings import written_in
 from tasks.stage import Stage, arguments, main
@@ -38,7 +38,7 @@ from tasks.stage import Stage, arguments, main
 class Settings(Primary, Roles, Computed, Drawn):
     """What this stage reads of params.yaml."""
 
-    rank: Rank = Rank()
+    compare: Compare = Compare()
     select: Select = Select()
 
 
@@ -47,13 +47,14 @@ def run(stage: Stage[Settings]) -> None:
     params, block = stage.params, stage.params.select
     device = resolve_device(params.device)
     with written_in("select"):
-        block.refuse_unknown_features(params.rank)
+        block.refuse_unknown_features(params.compare)
         selector = with_options(pick(SELECTORS, block.method, "method"), block.options, "options")
         label = block.label(params)
     source, target = read_both(params, [label] if label else [], ())
     with written_in("select"):
         classes_N = _classes(source, label)
-        source_ND, target_MD = _features(params, source, target, device)
+    source_ND, target_MD = _features(params, source, target, device)
+    with written_in("select"):
         gone = left_out(Searched(source, target, source_ND, classes_N, params.seed), [ALWAYS, *block.without])
         candidates = _candidates(source, [*gone.values()], classes_N if block.method in LABELLED else None)
         given = {"classes_N": classes_N[candidates]} if classes_N is not None and block.method in LABELLED else {}
@@ -92,7 +93,9 @@ def _features(params: Settings, source: Role, target: Role, device: torch.device
     block, rows = params.select, target.rows("train")
     if block.method in BLIND and "label_errors" not in block.without:
         return np.empty((len(source), 0), np.float32), np.empty((len(rows), 0), np.float32)
-    by = Representation() if block.features == PIXELS else named(target, block.features, params.rank, params.seed)
+    by = Representation()
+    if block.features != PIXELS:
+        by = Representation(build_named("select", target, block.features, params.compare, params.seed)[0])
     source_ND, target_MD = by.components(
         [(source.images, np.arange(len(source))), (target.images, rows)], params.seed, device, "features"
     )

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.progress import track
 from pipeline_lib.data.rows import Readable, Rows
 from pipeline_lib.encoders.encoder import Encoder
@@ -77,6 +78,18 @@ def features(
         done += len(outputs_BD)
 
     stream(encoder, encoder, rows, device, batch_size, keep, label)
+    return found
+
+
+def finite_features(
+    encoder: Encoder, rows: Rows, device: torch.device, batch_size: int, label: str | None = None
+) -> np.ndarray:
+    """Return :func:`features`; raise UserError where they are not finite, as with weights that were never checked."""
+    found = features(encoder, rows, device, batch_size, label)
+    if not np.isfinite(found).all():
+        raise UserError(
+            f"the features of {encoder.name} are not finite, so nothing can be computed from them: name other weights"
+        )
     return found
 
 

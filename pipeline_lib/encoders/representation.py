@@ -8,10 +8,9 @@ import torch
 from scipy.special import softmax
 from torch import Tensor
 
-from pipeline_lib.core.errors import UserError
 from pipeline_lib.data.rows import Images, Rows
 from pipeline_lib.encoders.encoder import Encoder
-from pipeline_lib.encoders.inference import features
+from pipeline_lib.encoders.inference import finite_features
 from pipeline_lib.stats.components import batches, components, pixel_components, pixels
 from pipeline_lib.stats.neighbours import normalise
 
@@ -35,13 +34,7 @@ class Representation:
         """
         if self.encoder is None:
             return np.concatenate([pixels(part) for part in batches(images, rows)]).astype(np.float64)
-        found = features(self.encoder, Rows(images, rows), device, BATCH, label)
-        if not np.isfinite(found).all():
-            raise UserError(
-                f"the features of {self.encoder.name} are not finite, so nothing can be computed from them: name other "
-                "weights"
-            )
-        return found.astype(np.float64)
+        return finite_features(self.encoder, Rows(images, rows), device, BATCH, label).astype(np.float64)
 
     def components(
         self, sets: Sequence[tuple[Images, np.ndarray]], seed: int, device: torch.device, label: str

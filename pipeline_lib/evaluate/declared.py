@@ -15,7 +15,7 @@ import numpy as np
 from pipeline_lib.evaluate.comparisons import Comparison, compare
 from pipeline_lib.evaluate.judge import Judge
 from pipeline_lib.evaluate.predictions import Predictions
-from pipeline_lib.evaluate.probes import Draws
+from pipeline_lib.evaluate.probed import Probed
 from pipeline_lib.labels import KINDS
 from pipeline_lib.labels.tasks import Task
 from pipeline_lib.stats.intervals import Replicates, joined, replicates
@@ -33,22 +33,16 @@ def declared_amount(amounts: Sequence[int]) -> int:
     return min(amounts, key=lambda amount: (abs(amount - DECLARED_AMOUNT), amount))
 
 
-def self_taught(
-    primary: Task | None,
-    judge: Judge | None,
-    probed: Mapping[tuple[str, int], Replicates],
-    draws: Mapping[int, Draws],
-    amounts: Sequence[int],
-) -> Comparison:
-    """Compare probes with the declared number of labels; ``probed`` is ``{(representation, amount): scores}``."""
-    amount = declared_amount(amounts)
-    if primary is None or judge is None:
+def self_taught(probed: Probed | None, amounts: Sequence[int]) -> Comparison:
+    """Compare probes of the primary label, if there is one, with the declared number of labels."""
+    if probed is None:
         return Comparison("self-taught", "pretrained", "", reason="no_primary")
-    if reason := judge.problem or (None if draws else "no_target_train_labels"):
-        return Comparison("self-taught", "pretrained", judge.kind.main, primary.name, reason=reason)
-    scores = {name: probed[name, amount] for name in SELF_TAUGHT}
-    facts = {"labels_per_class": amount, "short": draws[amount].short}
-    return compare("self-taught", "pretrained", primary.name, judge, scores, **facts)
+    amount, label = declared_amount(amounts), probed.task.name
+    if reason := probed.problem:
+        return Comparison("self-taught", "pretrained", probed.judge.kind.main, label, reason=reason)
+    scores = {name: probed.scores[name, amount] for name in SELF_TAUGHT}
+    facts = {"labels_per_class": amount, "short": probed.draws[amount].short}
+    return compare("self-taught", "pretrained", label, probed.judge, scores, **facts)
 
 
 def multi_task(

@@ -14,7 +14,13 @@ def flat_metrics(evaluation: Mapping[str, Any]) -> dict[str, float | None]:
         name = ".".join(filter(None, ("gain", row["kind"], row["label"])))
         flat |= {f"{name}{end}": gain[key] for end, key in (("", "gain"), (".low", "low"), (".high", "high"))}
     for row in evaluation["probes"]:
-        flat[f"probe.{row['representation']}.{row['labels_per_class']}"] = row["value"]
+        if row["label"] == evaluation["primary"]:
+            flat[f"probe.{row['representation']}.{row['labels_per_class']}"] = row["value"]
+    for label in evaluation["worth"]:
+        for row in label["rows"]:
+            if row["role"] == "alternative":
+                name = f"worth.{label['label']}.{row['name']}"
+                flat |= {f"{name}{end}": row[key] for end, key in (("", "gain"), (".low", "low"), (".high", "high"))}
     for row in evaluation["scores"]:
         domain = {"source": "heads"}.get(row["domain"], row["domain"])
         flat[f"{domain}.{row['model']}.{row['label']}.{row['metric']}"] = row["value"]

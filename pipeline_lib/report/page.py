@@ -16,6 +16,7 @@ from pipeline_lib.report.results import results
 from pipeline_lib.report.sentences import lines
 from pipeline_lib.report.target_map import target_map
 from pipeline_lib.report.verdict import applies, verdict
+from pipeline_lib.report.worth import worth_section
 
 SCRIPTS = ("map.js", "page.js")
 
@@ -62,6 +63,7 @@ def render_page(
             shared=evaluation["shared"],
             primary=evaluation["primary"],
             verdict=verdict(evaluation),
+            worth=worth_section(evaluation, metrics),
             applies=applies(evaluation),
             map=target_map(evaluation, target, projections, predictions, model, thumbnails, seed),
             results=results(evaluation),

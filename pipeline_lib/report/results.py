@@ -1,12 +1,9 @@
-"""The curves and tables of what was measured, as the plain values that their template lays out."""
+"""The tables of what was measured, as the plain values that their template lays out."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline_lib.labels import KINDS
-from pipeline_lib.report.charts import Series, line_chart, linear_axis, log_axis
 from pipeline_lib.report.headline import SOURCE_ONLY
-from pipeline_lib.report.phrases import AS_CLASSES
 from pipeline_lib.report.reasons import KEPT
 from pipeline_lib.report.sentences import kind_sentences
 from pipeline_lib.report.tables import by_model, distinct, marked, projection_quality
@@ -16,11 +13,10 @@ Record = Mapping[str, Any]
 
 
 def results(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the curves and tables of what was measured, and a sentence for each that does not apply."""
+    """Return the tables of what was measured, and a sentence for each that does not apply."""
     clusterings = evaluation["clusterings"]
     found = [row["ari"] for row in clusterings if is_number(row["ari"])]
     return {
-        "probes": _probes(evaluation),
         "domains": [_domain(name, records) for name, records in _domains(evaluation)],
         # Rows are marked, in hindsight, only if some clustering is better than chance at all.
         "clusterings": marked(clusterings, ("ari",) if found and max(found) > 0 else ()),
@@ -28,7 +24,6 @@ def results(evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "projections": projection_quality(evaluation["projections"]),
         "methods": distinct(evaluation["projections"], "method"),
         "shift": evaluation["shift"],
-        "representations": evaluation["representations"],
         "told": {kind: capital(sentence) for kind, sentence in kind_sentences(evaluation).items()},
         "adaptation": _adaptation(evaluation),
         "use": evaluation["use"],
@@ -105,57 +100,3 @@ def _domain(name: str, records: Sequence[Record]) -> dict[str, Any]:
         "main": [row for row in rows if row["main"]],
         "others": [row for row in rows if not row["main"]],
     }
-
-
-def _probes(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return, for each label that probes were given, their curves and the numbers behind them."""
-    kinds = {task["name"]: KINDS[task["kind"]] for task in evaluation["tasks"]}
-    known = [row for row in evaluation["probes"] if is_number(row["value"])]
-    found = []
-    for label in distinct(known, "label"):
-        rows = [row for row in known if row["label"] == label]
-        kind = kinds[label]
-        amounts = sorted(set(distinct(rows, "labels_per_class")))
-        times = 1 if kind.has_classes else AS_CLASSES
-        cells = {(row["representation"], row["labels_per_class"]): row for row in rows}
-        said = metric(rows[0]["metric"]).words
-        found.append(
-            {
-                "label": label,
-                "metric": said,
-                "unit": "labels a class" if kind.has_classes else "labels",
-                "better": "more is better" if kind.higher_is_better else "less is better",
-                "amounts": [(amount, amount * times) for amount in amounts],
-                "representations": distinct(rows, "representation"),
-                "cells": cells,
-                "constant": rows[0]["constant"],
-                "short": any(row["short"] for row in rows),
-                "drawing": _efficiency(rows, times, f"{capital(said)} on {clean(label)}"),
-            }
-        )
-    return found
-
-
-def _efficiency(rows: Sequence[Record], times: int, title: str) -> Any:
-    lines = []
-    for name in distinct(rows, "representation"):
-        own = sorted((row for row in rows if row["representation"] == name), key=lambda row: row["labels_per_class"])
-        has_band = all(is_number(row[key]) for row in own for key in ("low", "high"))
-        low, high = ([row[key] for row in own] if has_band else [] for key in ("low", "high"))
-        lines.append(
-            Series(
-                name,
-                [row["labels_per_class"] * times for row in own],
-                [row["value"] for row in own],
-                low,
-                high,
-                hollow=[row["short"] for row in own],
-            )
-        )
-    x = log_axis(value for line in lines for value in line.x)
-    if is_number(rows[0]["constant"]):
-        lines.append(Series("constant", [x.low, x.high], [rows[0]["constant"]] * 2, plain=True))
-    y = linear_axis(value for line in lines for value in (*line.y, *line.low, *line.high))
-    told = f"{title} against the number of labels, one line a representation"
-    x_label = "labels a class" if times == 1 else "labels"
-    return line_chart(told, lines, x, y, height=320, x_label=x_label, marks=True)

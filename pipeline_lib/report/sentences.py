@@ -33,6 +33,7 @@ from pipeline_lib.report.words import (
     signed_percent,
     some,
 )
+from pipeline_lib.report.worth import worth_lines, worth_sentence
 
 Row = Mapping[str, Any]
 KINDS = ("self-taught", "multi-task", "transductive", "unsupervised")
@@ -43,13 +44,17 @@ VERBS = {"helped": "helped", "harmed": "did harm", "unclear": "made no clear dif
 
 def verdict_summary(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """Return what reports/verdict.json holds."""
-    return {"lines": lines(evaluation), "entries": entries(evaluation)}
+    worth = [
+        {**{key: one[key] for key in ("label", "answer")}, "sentence": worth_sentence(one, evaluation)}
+        for one in evaluation["worth"]
+    ]
+    return {"lines": lines(evaluation), "entries": entries(evaluation), "worth": worth}
 
 
 def lines(evaluation: Mapping[str, Any]) -> list[str]:
-    """Return the headline and one line for each kind of transfer."""
+    """Return the headline, one line for each kind of transfer, and whether pretraining was worth it."""
     told = [f"{capital(kind)}: {sentence}" for kind, sentence in kind_sentences(evaluation).items()]
-    return [headline(evaluation), *told]
+    return [headline(evaluation), *told, *worth_lines(evaluation)]
 
 
 def entries(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:

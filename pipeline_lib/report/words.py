@@ -38,6 +38,8 @@ NAMES = {
     "start": "the encoder before pretraining",
     "untrained": "an untrained encoder",
     "pretrained": "the pretrained encoder",
+    "supervised": "the encoder trained with labels",
+    "adapted": "the adapted encoder",
     "scratch": "a model trained from scratch",
     "frozen": "heads on the frozen encoder",
     "last_block": "the encoder with its last block trained",

@@ -9,6 +9,7 @@ from pipeline_lib.stats.intervals import Estimate
 K = TypeVar("K")
 
 OutcomeName = Literal["helped", "harmed", "unclear", "not_measurable"]
+Claim = Literal["better", "worse"]
 
 
 class Outcome(NamedTuple):
@@ -29,6 +30,15 @@ def holm(p: Mapping[K, float]) -> dict[K, float]:
         largest = max(largest, min(1.0, value * (len(known) - rank)))
         corrected[key] = largest
     return corrected
+
+
+def claims(gains: Mapping[K, Estimate], level: float = 0.05) -> dict[K, Claim | None]:
+    """Return which gains are known to be above zero, or below, each after Holm's correction over all of them."""
+    corrected = holm({key: gain.p for key, gain in gains.items()})
+    return {
+        key: ("better" if gain.value > 0 else "worse") if corrected[key] <= level else None
+        for key, gain in gains.items()
+    }
 
 
 def outcomes(comparisons: Mapping[K, Mapping[str, Estimate]], level: float = 0.05) -> dict[K, Outcome]:

@@ -6,8 +6,10 @@ from pydantic import Field
 
 from pipeline_lib.core.errors import UserError, nearest, shown
 from tasks.blocks.base import Block, Count, Options, listed
+from tasks.blocks.compare import Compare
 from tasks.blocks.labels import CLASS_KINDS, Primary
-from tasks.blocks.rank import PIXELS, Rank
+
+PIXELS = "pixels"
 
 
 class Select(Block):
@@ -19,11 +21,11 @@ class Select(Block):
     without: list[Literal["leaks", "duplicates", "near_duplicates", "label_errors"]] = Field(default=[])
     options: Options = Field(default={})
 
-    def refuse_unknown_features(self, rank: Rank) -> None:
-        """Raise UserError where the features are neither pixels nor of one of ``rank.encoders``."""
-        if self.features not in (known := [PIXELS, *rank.encoders]):
+    def refuse_unknown_features(self, compare: Compare) -> None:
+        """Raise UserError where the features are neither pixels nor of one of ``compare.encoders``."""
+        if self.features not in (known := [PIXELS, *compare.encoders]):
             raise UserError(
-                f"features is {shown(self.features)}, which is neither {PIXELS} nor among rank.encoders: they are "
+                f"features is {shown(self.features)}, which is neither {PIXELS} nor among compare.encoders: they are "
                 f"{listed(known)}{nearest(self.features, known)}"
             )
 

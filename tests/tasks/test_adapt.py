@@ -41,7 +41,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         folder = ingested(tmp_path_factory.mktemp("adapt"), patch)
         write_encoder()
-        run("heads")
+        run("select", "heads")
         return folder
 
 
@@ -244,7 +244,7 @@ def test_a_handful_of_target_images(num: int, adapts: bool, capsys: pytest.Captu
         datasets={"drawn": spec("drawn"), "printed": spec("few", labels=None)},
         adapt={**TRAINED, "methods": sorted(ADAPTERS), "use": "shot_im"},
     )
-    run("ingest", "adapt")
+    run("ingest", "select", "adapt")
     assert set(predicted()) == {"source_only", *(ADAPTERS if adapts else ())}
     assert ("a single image" in capsys.readouterr().out) != adapts
     assert all(np.isfinite(value).all() for value in weights(MODEL).values())
@@ -258,7 +258,7 @@ def test_auto_chooses_on_what_hardly_is_a_target(equal: bool) -> None:
         datasets={"drawn": spec("drawn"), "printed": spec("odd", labels=None)},
         adapt={**TRAINED, "methods": ["adabn", "coral", "mcc", "shot_im"], "use": "auto", "scorers": sorted(SCORERS)},
     )
-    run("ingest", "adapt")
+    run("ingest", "select", "adapt")
     choice = read_json(CHOICE)
     assert choice["chosen"] in choice["ranks"] and set(choice["scores"]["mcc"]) == set(SCORERS)
     assert predicted()["auto"] == set(LABELS)

@@ -55,6 +55,17 @@ def test_every_representation_of_all_target_images_and_of_a_sample_of_the_source
         assert len({x.tobytes() for x in found.values()}) == len(NAMES)
 
 
+def test_the_encoder_from_scratch_is_embedded_to_be_probed() -> None:
+    run("embed")
+    assert [row["name"] for row in read_json(Path("features/0/card.json"))["probed"]] == ["scratch"]
+    # In this project it is what heads hand on.
+    np.testing.assert_array_equal(np.load("features/0/target/scratch.npy"), features()["supervised"])
+    write_params(heads={"strategies": ["frozen"], "use": "frozen"}, seeds=[0, 7])
+    run("heads", "embed")
+    assert read_json(Path("features/0/card.json"))["probed"] == []
+    assert not Path("features/0/target/scratch.npy").exists()
+
+
 def test_trainings_differ_on_the_same_images() -> None:
     run("embed")
     one, other = (np.load(f"features/{training}/source/rows.npy") for training in (0, 7))

@@ -71,7 +71,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose encoder is pretrained, which no label has a part in."""
     with pytest.MonkeyPatch.context() as patch:
         folder = ingested(tmp_path_factory.mktemp("pretrained"), patch)
-        run("select", "pretrain")
+        run("select", "pretrain", "compare")
         return folder
 
 
@@ -115,7 +115,8 @@ def check_report() -> None:
     """Check that the verdict is whole sentences, and that there is a page."""
     assert Path("reports/report.html").read_text().startswith("<!doctype html>")
     verdict = read_json(Path("reports/verdict.json"))
-    assert len(verdict["lines"]) == 5 and len(verdict["entries"]) == len(evaluation()["comparisons"])
+    answered = sum(one["label"] == "place" and one["answer"] is not None for one in evaluation()["worth"])
+    assert len(verdict["lines"]) == 5 + answered and len(verdict["entries"]) == len(evaluation()["comparisons"])
     for line in verdict["lines"]:
         assert line.endswith(".") and "None" not in line and "nan" not in line
     assert all(value is None or np.isfinite(value) for value in read_json(Path("metrics/evaluate.json")).values())
@@ -132,11 +133,19 @@ def test_every_stage_runs_in_every_cell_and_says_what_does_not_apply(
     assert reasons(found) == expected
     assert {row["domain"] for row in found["scores"]} == domains
     assert {row["representation"] for row in found["clusterings"]} == set(REPRESENTATIONS)
-    assert [row["name"] for row in found["representations"]] == REPRESENTATIONS
+    only_probed = [] if name == "neither" else ["scratch"]
+    assert [row["name"] for row in found["representations"]] == [*REPRESENTATIONS, *only_probed]
+    assert [one["label"] for one in found["worth"]] == list(BOTH)
+    for label in found["worth"]:
+        assert (label["answer"] is None) == (label["reason"] is not None) == (not label["rows"])
+        rows = {row["name"]: row["role"] for row in label["rows"]}
+        assert list(rows) == ([*REPRESENTATIONS, *only_probed, "constant"] if rows else [])
+        learnt_there = tasks[label["label"]][0] == "target"
+        assert not rows or (rows["scratch"] == "told") == (rows["adapted"] == "told") == learnt_there
     scored = ("unsupervised", "place") in expected and expected["unsupervised", "place"] is None
     assert all((row["ari"] is not None) == scored for row in found["clusterings"])
     assert all(row["silhouette"] is not None and row["restarts"] == 1 for row in found["clusterings"])
-    assert bool(found["probes"]) == scored
+    assert any(row["label"] == "place" for row in found["probes"]) == scored
     assert found["num_images"] == {"source": 60, "target": 60} and found["shared"] == 0
     assert found["classes"] == ([] if name == "neither" else ["at 0", "at 1", "at 2"])
     layouts = pd.read_parquet("reports/projection.parquet")
@@ -227,7 +236,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
             seeds=[0, 5],
             evaluate={**PARAMS["evaluate"], "labels_per_class": [14, 20], "restarts": 2},
         )
-        run("ingest", "audit", "select", "pretrain")
+        run("ingest", "audit", "select", "pretrain", "compare")
         change_label("printed", "place", "test", lambda values: ["rare"] * 3 + values.to_list()[3:])
         run("heads", "adapt", "embed", "evaluate", "report")
         return Path.cwd()

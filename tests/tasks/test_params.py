@@ -27,7 +27,7 @@ from tasks.yaml_files import DVC_FILE, read_yaml
 
 PRESETS = sorted((ROOT / "configs").glob("*.yaml"))
 # A block whose keys are the user's own: datasets, labels, and the options of a method.
-FREE = {"datasets", "labels", "select.options", "pretrain.options", "adapt.options", "rank.encoders"}
+FREE = {"datasets", "labels", "select.options", "pretrain.options", "adapt.options", "compare.encoders"}
 HUGE = "x" * 10_000
 # The longest sentence: what is wrong, where, what is allowed, and the way out.
 MOST_CHARACTERS = 600

@@ -59,9 +59,12 @@ def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     write(encoders=ENCODERS)
 
 
-def write(*, datasets: Any = DATASETS, others: Any = None, **rank: Any) -> None:
-    """Write params.yaml with these settings of the block, whose weights are in the folder of that name."""
-    write_params(datasets=datasets, rank={"path": "weights", "resamples": 3, **rank}, **(others or {}))
+def write(
+    *, datasets: Any = DATASETS, others: Any = None, encoders: Any = None, path: str = "weights", **rank: Any
+) -> None:
+    """Write params.yaml with these settings of the block, and encoders whose weights are in the folder ``path``."""
+    compare = {"path": path, "encoders": encoders or {}}
+    write_params(datasets=datasets, compare=compare, rank={"resamples": 3, **rank}, **(others or {}))
 
 
 def ranked() -> dict[str, Any]:
@@ -124,7 +127,7 @@ def test_one_dataset_and_no_weights_are_said_and_no_mistake() -> None:
     assert report["lines"] == [
         "datasets are not ranked: 'drawn' is the only one beside the target's",
         "encoders are not ranked: none with weights is named beside pixels and random ones: name some under "
-        "rank.encoders",
+        "compare.encoders",
     ]
 
 
@@ -195,7 +198,7 @@ def test_a_mistake_is_one_sentence_and_leaves_the_last_good_outputs(mistake: str
     before = bytes_of(*OUTPUTS)
     encoders, words = MISTAKES[mistake]
     write(encoders=encoders)
-    with pytest.raises(UserError, match=rf"^rank in params\.yaml: {words}"):
+    with pytest.raises(UserError, match=rf"^compare in params\.yaml: {words}"):
         run("rank")
     assert bytes_of(*OUTPUTS) == before
 
@@ -203,11 +206,14 @@ def test_a_mistake_is_one_sentence_and_leaves_the_last_good_outputs(mistake: str
 def test_names_and_places_are_checked_before_anything_runs() -> None:
     Path("dvc.yaml").write_bytes((ROOT / "dvc.yaml").read_bytes())
     for settings, words in (
-        ({"features": "pixel"}, r"rank: features is 'pixel'.*did you mean 'pixels'"),
-        ({"encoders": {"random": ENCODERS["other"]}}, r"rank: encoders has the name 'random', which is taken"),
-        ({"path": "gone", "encoders": ENCODERS}, r"rank\.path in params\.yaml is 'gone', which does not exist"),
-        ({"encoders": MISTAKES["a missing file"][0]}, r"rank in params\.yaml: encoders\.other\.weights is 'gone\.pth'"),
-        ({"encoders": MISTAKES["an unknown encoder"][0]}, r"rank\.encoders\.other.*did you mean 'small_cnn'"),
+        ({"features": "pixel"}, r"rank\.features is 'pixel'.*did you mean 'pixels'"),
+        ({"encoders": {"random": ENCODERS["other"]}}, r"compare: encoders has the name 'random', which is taken"),
+        ({"path": "gone", "encoders": ENCODERS}, r"compare\.path in params\.yaml is 'gone', which does not exist"),
+        (
+            {"encoders": MISTAKES["a missing file"][0]},
+            r"compare in params\.yaml: encoders\.other\.weights is 'gone\.pth'",
+        ),
+        ({"encoders": MISTAKES["an unknown encoder"][0]}, r"compare\.encoders\.other.*did you mean 'small_cnn'"),
     ):
         write(**settings)
         with pytest.raises(UserError, match=words):

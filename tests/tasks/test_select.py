@@ -169,7 +169,7 @@ def test_images_are_compared_by_the_features_of_a_named_encoder(capsys: pytest.C
     Path("weights/model.safetensors").rename("weights/mine.safetensors")
     by_pixels, _ = select(method="nearest", size=20)
     write_params(
-        select={"method": "nearest", "size": 20, "features": "mine"}, rank={"path": "weights", "encoders": ENCODERS}
+        select={"method": "nearest", "size": 20, "features": "mine"}, compare={"path": "weights", "encoders": ENCODERS}
     )
     run("select")
     assert "source images selected by 'nearest' by mine" in capsys.readouterr().out
@@ -178,7 +178,7 @@ def test_images_are_compared_by_the_features_of_a_named_encoder(capsys: pytest.C
     run("select")
     assert bytes_of(*OUTPUTS) == before
     Path("weights/mine.safetensors").unlink()
-    with pytest.raises(UserError, match=r"^select in params\.yaml: encoders\.mine\.weights is .*not in 'weights'"):
+    with pytest.raises(UserError, match=r"^compare in params\.yaml: encoders\.mine\.weights is .*not in 'weights'"):
         run("select")
     assert bytes_of(*OUTPUTS) == before
 

@@ -8,6 +8,7 @@ import pytest
 from pipeline_lib.evaluate import declared
 from pipeline_lib.evaluate.comparisons import Comparison
 from pipeline_lib.evaluate.judge import Judge
+from pipeline_lib.evaluate.probed import Probed
 from pipeline_lib.evaluate.probes import Draws
 from pipeline_lib.labels.tasks import Task
 from tests.pipeline_lib.evaluate.toy import judge_of, predictions_of, right_share, task, truth
@@ -36,11 +37,12 @@ def test_the_amount_of_labels_is_declared(amounts: list[int], expected: int) -> 
 def test_probes_are_compared_with_pixels_first() -> None:
     judge = judge_of(TRUTH)
     scores = probed(judge, adapted=0.9, start=0.5, pixels=0.6, pretrained=0.8)
-    found = declared.self_taught(task(TRUTH), judge, scores, DRAWS, [1, 5, 10])
+    probes = Probed(task(TRUTH), judge, DRAWS, scores)
+    found = declared.self_taught(probes, [1, 5, 10])
     assert list(found.baselines) == ["pixels", "start", "constant"] and found.reason is None
     assert found.score is scores["pretrained", 5]
     assert (found.facts["labels_per_class"], found.facts["short"]) == (5, False)
-    assert declared.self_taught(task(TRUTH), judge, scores, DRAWS, [10]).facts["short"]
+    assert declared.self_taught(probes, [10]).facts["short"]
 
 
 @pytest.mark.parametrize(
@@ -55,8 +57,8 @@ def test_probes_are_compared_with_pixels_first() -> None:
     ],
 )
 def test_why_there_are_no_probes(primary: Task | None, values: Any, draws: Any, reason: str) -> None:
-    judge = None if values is None else judge_of(values, learn_from="nothing")
-    found = declared.self_taught(primary, judge, {}, draws, [5])
+    judge = judge_of(TRUTH if values is None else values, learn_from="nothing")
+    found = declared.self_taught(Probed(primary, judge, draws, {}) if primary else None, [5])
     assert (found.kind, found.reason, found.score) == ("self-taught", reason, None)
 
 

@@ -105,6 +105,44 @@ def make_comparison(
     }
 
 
+def make_worth(
+    label: str = "digit", answer: str | None = "worth", label_kind: str = "multiclass", **changed: Any
+) -> dict[str, Any]:
+    """Return what is said of pretraining for a label: by its answer it is ahead of ``pixels``, behind, or neither."""
+    metric, higher = METRICS[label_kind]
+    nothing = {"metric": metric, "higher_is_better": higher, "self_taught": False, "reason": None, "declared": None}
+    found = {"label": label, "answer": answer, **nothing, "labels": [], "amounts": [], "short": [], "rows": []}
+    if answer is None:
+        return {**found, "reason": "no_target_test_labels", **changed}
+    gain = {"worth": 0.1, "not_worth": -0.1, "unclear": 0.01}[answer]
+    sign = 1 if higher else -1
+    gains = {"pixels": 0.0, "start": -0.1, "pretrained": gain, "supervised": 0.2, "constant": -0.5}
+    levels = {name: 0.6 + sign * over for name, over in gains.items()}
+    for name, level in levels.items():
+        role = {"pretrained": "method", "supervised": "built_on"}.get(name, "alternative")
+        over = gain - gains[name]
+        claim = {"worth": "better", "not_worth": "worse", "unclear": None}[answer] if name == "pixels" else "better"
+        asked = name not in ("pretrained", "constant")
+        gained = {"gain": over, "low": over - 0.02, "high": over + 0.02}
+        found["rows"].append(
+            {
+                "name": name,
+                "role": role,
+                "claim": claim if role == "alternative" else None,
+                "scores": [
+                    {"labels": labels, "value": level, "low": level - 0.05, "high": level + 0.05} for labels in (10, 50)
+                ],
+                **(gained if role != "method" else dict.fromkeys(gained)),
+                "needed": [
+                    {"labels": labels, "value": value, "interval": [10.0, None]}
+                    for labels, value in ((10, 31.4), (50, None))
+                    if asked
+                ],
+            }
+        )
+    return {**found, "declared": 10, "labels": [10, 50], "amounts": [1, 5], "short": [False, True], **changed}
+
+
 def make_evaluation(
     comparisons: list[dict[str, Any]] | None = None,
     tasks: list[dict[str, Any]] | None = None,
@@ -143,6 +181,7 @@ def make_evaluation(
             for model in models
             if scored
         ],
+        "worth": [make_worth(task["name"], label_kind=task["kind"]) for task in tasks if scored],
         "probes": [
             {"representation": name, "label": primary, "labels_per_class": amount, "metric": "balanced_accuracy",
              "value": 0.7 + amount / 100, **spread, "std": 0.01, "repeats": 3, "constant": 0.1, "short": amount > 1}

@@ -199,7 +199,7 @@ def test_short_budgets_and_shared_images_are_said():
     inputs["evaluation"]["shared"] = 7
     text = Page(render_page(**inputs)).text
     assert "hollow marks are short" in text
-    assert "0.750*" in text
+    assert "50 labels*" in text
     assert "Of the target's test images, 7 have their group, or the very file, in the source too" in text
 
 
@@ -230,12 +230,12 @@ def test_missing_parts_leave_a_page(gone):
     elif gone == "comparisons":
         inputs["evaluation"]["comparisons"] = []
     elif gone == "tables":
-        empty = {key: [] for key in ("clusterings", "probes", "projections", "scores", "shift")}
+        empty = {key: [] for key in ("clusterings", "probes", "projections", "scores", "shift", "worth")}
         inputs["evaluation"] = {**inputs["evaluation"], **empty}
     else:
         inputs["findings"] = []
     page = Page(render_page(**inputs))
-    assert page.count("section") == 7
+    assert page.count("section") == 8
     assert (page.count("canvas") == 0) == (gone == "projections")
 
 

@@ -17,6 +17,7 @@ from tests.pipeline_lib.report.evaluations import (
     make_evaluation,
     make_score,
     make_task,
+    make_worth,
 )
 
 HELPED, HARMED, UNCLEAR = r"\bhelped\b", r"\bdid harm\b", r"\bno clear difference\b"
@@ -97,7 +98,7 @@ BATTERY = {
 def test_what_is_claimed_is_what_came_out(name):
     """Each outcome has words of its own, and they stand only where a comparison has come to it."""
     evaluation = BATTERY[name]
-    _, *told = lines(evaluation)
+    _, *told = (line for line in lines(evaluation) if not line.startswith("Worth it:"))
     assert len(told) == len({row["kind"] for row in evaluation["comparisons"]})
     for line in told:
         kind = line.split(":")[0].lower()
@@ -142,7 +143,10 @@ def test_where_a_constant_answer_does_as_well_nothing_is_praised(label_kind, see
         )
         for kind in KINDS
     ]  # fmt: skip
-    evaluation = make_evaluation(rows, [make_task("digit", label_kind)], seeds=seeds)
+    label = make_worth("digit", "unclear", label_kind)
+    for row in label["rows"]:
+        row["claim"] = None
+    evaluation = make_evaluation(rows, [make_task("digit", label_kind)], seeds=seeds, worth=[label])
     headline, *told = lines(evaluation)
     assert headline.startswith("Nothing here is clearly better than a constant answer")
     for text in (*told, headline.removeprefix("Nothing here is clearly better than a constant answer")):
@@ -273,7 +277,7 @@ def test_names_are_data(name):
 
 def test_the_summary_is_json_with_the_promised_keys():
     summary = json.loads(json.dumps(verdict_summary(one_of_each("harmed")), allow_nan=False))
-    assert len(summary["lines"]) == 5
+    assert len(summary["lines"]) == 6 and [set(one) for one in summary["worth"]] == [{"label", "answer", "sentence"}]
     keys = {"kind", "label", "outcome", "sentence", "gain", "low", "high", "value", "baseline", "baseline_value"}
     assert all(set(entry) == keys | {"metric", "method"} for entry in summary["entries"])
     first = summary["entries"][0]

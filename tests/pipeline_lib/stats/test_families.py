@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline_lib.stats.families import Outcome, holm, outcomes
+from pipeline_lib.stats.families import Outcome, claims, holm, outcomes
 from pipeline_lib.stats.intervals import Estimate
 
 
@@ -61,3 +61,10 @@ def test_what_is_claimed_depends_on_what_else_is_looked_at() -> None:
     assert among["other"] == Outcome("unclear", ("start",))
     beside_nothing = outcomes({**one, "missing": {}, "few": {"start": gain(0.3, math.nan)}})
     assert beside_nothing["one"].name == "helped", "what cannot be tested takes nothing from the others"
+
+
+def test_claims_have_a_side_and_are_corrected_for_all_of_them() -> None:
+    gains = {"a": gain(0.1, 0.01), "b": gain(-0.1, 0.01), "c": gain(0.1, 0.04), "d": gain(0.2, math.nan)}
+    assert claims(gains) == {"a": "better", "b": "worse", "c": "better", "d": None}
+    assert claims({**gains, "e": gain(0.0, 1.0)}) == {"a": "better", "b": "worse", "c": None, "d": None, "e": None}
+    assert claims({}) == {}
