@@ -6,6 +6,7 @@ are no candidates, and what lies near the target is judged by its train split. L
 read where that is asked for, by a method or to leave out suspected errors; the target's never.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def run(stage: Stage[Settings]) -> None:
     source_ND, target_MD = _features(params, source, target, device)
     with written_in("select"):
         gone = left_out(Searched(source, target, source_ND, classes_N, params.seed), [ALWAYS, *block.without])
-        candidates = _candidates(source, [*gone.values()], classes_N if block.method in LABELLED else None)
+        candidates = _candidates(gone, classes_N if block.method in LABELLED else None)
         given = {"classes_N": classes_N[candidates]} if classes_N is not None and block.method in LABELLED else {}
         chosen = selector(source_ND[candidates], target_MD, block.size, params.seed, **given)
     rows = candidates[chosen.rows]
@@ -102,13 +103,17 @@ def _features(params: Settings, source: Role, target: Role, device: torch.device
     return source_ND, target_MD
 
 
-def _candidates(source: Role, gone: list[np.ndarray], classes_N: np.ndarray | None) -> np.ndarray:
+def _candidates(gone: Mapping[str, np.ndarray], classes_N: np.ndarray | None) -> np.ndarray:
     """Return the rows (int64) that may be chosen: not gone, and with a class where it is chosen by one."""
-    free = ~np.any(gone, axis=0)
+    free = ~np.any([*gone.values()], axis=0)
     if classes_N is not None:
         free &= labelled(classes_N)
     if not free.any():
-        raise UserError("no image of the source is left to choose from: ask for less in without, or add images")
+        counts = ", ".join(f"{int(which.sum())} {name}" for name, which in gone.items())
+        raise UserError(
+            f"no image of the source is left to choose from (left out are {counts}): ask for less in without, or add "
+            "images"
+        )
     return np.flatnonzero(free)
 
 

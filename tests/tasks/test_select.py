@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.scratch import ROOT
 from pipeline_lib.core.errors import UserError
-from pipeline_lib.core.files import read_json
+from pipeline_lib.core.files import read_json, write_parquet
 from pipeline_lib.encoders.encoder import from_config, save_model
 from pipeline_lib.select import LABELLED, SELECTORS
 from tasks.check import checked
@@ -157,6 +157,23 @@ def test_copies_leaks_and_wrong_labels_go_before_anything_is_chosen(capsys: pyte
     assert f"{metrics['left_out.label_errors']} whose label looks wrong" in capsys.readouterr().out
     write_params(datasets=datasets, source=["left"], select={"without": without, "size": 90, "method": "random"})
     with pytest.raises(UserError, match=rf"size is 90, but the source has {90 - gone} images to choose from"):
+        run("select")
+
+
+def test_a_source_of_which_nothing_is_left_is_refused() -> None:
+    of_target, _ = pictures(60, seed=1)
+    write_pictures("left", 255 - of_target)
+    left, right = spec("left", labels=None), spec("printed", test_fraction=0.99)
+    write_params(datasets={"left": left, "printed": right}, source=["left"], select={"without": ["leaks"]})
+    run("ingest")
+    keys = read_table("printed").query("split == 'train'").index
+    assert 0 < len(keys) < 5
+    table = read_table("left")
+    table.loc[keys, ["sha256", "group"]] = table[["sha256", "group"]].iloc[keys[0] - 1].tolist()
+    write_parquet(Path("datasets/left/table.parquet"), table)
+    with pytest.raises(
+        UserError, match=r"^select in params\.yaml: no image of the source is left .* \d+ tested, \d+ leaks"
+    ):
         run("select")
 
 
