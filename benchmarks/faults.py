@@ -1,17 +1,23 @@
-"""Plant leaks of six kinds into emoji and CIFAR-10, and count those that the audit finds, beside a perceptual hash.
+"""Plant faults into image sets, and count those that the audit finds, and what it finds where there is nothing.
 
-``python -m benchmarks.faults --data DIR [--quick]`` reads DIR/emoji/{google,openmoji_color}.parquet and
-DIR/cifar10/{train,test}.parquet. The source is one vendor, and the training set; the target is another vendor, and the
-test set, with 200 changed copies of source images of each kind. It ends with one line of JSON:
+``python -m benchmarks.faults --data DIR [--quick] [--only leaks|labels|halves]`` reads
+DIR/emoji/{google,openmoji_color}.parquet and DIR/cifar10/{train,test}.parquet, and ends with one line of JSON:
 
-``{"leaks": {"exact": {"recall": …, "precision": …}, …}, "false_findings": …, "seconds_100k": …, "peers": {…}}``
+``{"leaks": {"exact": {"recall": …, "precision": …}, …}, "label_errors": {"digits digit": {"0.05": {…}, …}, …},
+"false_findings": …, "seconds_100k": …, "peers": {…}}``
 
-the lowest recall and precision of both sets. Precision of a kind is the share of its leaks among what is found of them
-and of unrelated images: copies that were in CIFAR-10 before count as false. ``false_findings`` counts, of 20 draws of
-two halves of 1,000 training images of CIFAR-10, those with a finding above "info" on near duplicates. The peer is a
-perceptual hash of 64 bits (DCT), of which images are alike that differ in none, or in up to 6, bits. ``seconds_100k``
-are CPU seconds of one thread for 100,000 images of 32 px, None with ``--quick``. ``--save`` writes every set's numbers
-to benchmarks/results.
+Leaks: the source is one vendor, and the training set; the target is another vendor, and the test set, with 200 changed
+copies of source images of each kind. It gives the lowest recall and precision of both sets. Precision of a kind is the
+share of its leaks among what is found of them and of unrelated images: copies that were in CIFAR-10 before count as
+false. The peer is a perceptual hash of 64 bits (DCT), of which images are alike that differ in none, or in up to 6,
+bits. ``seconds_100k`` are CPU seconds of one thread for 100,000 images of 32 px, None with ``--quick``.
+
+Labels: 0, 5, 10 and 20 % of the labels of digits, MNIST, CIFAR-10 and OpenMoji are flipped at random, with three seeds.
+
+Halves: ``false_findings`` counts, of 20 draws of two halves of 200 images of each of these sets, the findings above
+"info", but for how frequent classes are, which is so in the whole set, too.
+
+``--save`` writes every set's numbers to benchmarks/results; with ``--only``, beside those that are there.
 """
 
 import argparse
@@ -25,11 +31,12 @@ from PIL import Image
 from scipy.fft import dctn
 
 from benchmarks.adaptation import read_images, save
+from benchmarks.faults_of_labels import false_findings, label_errors, read_sets
 from benchmarks.scratch import ROOT
 from pipeline_lib.audit.alterations import ALTERATIONS, alter
 from pipeline_lib.audit.duplicates import across, digests
-from pipeline_lib.audit.findings.copies import WARN_NEAR
 from pipeline_lib.audit.near import near_duplicates, see
+from pipeline_lib.core.files import read_json
 from pipeline_lib.core.progress import say
 from tasks.stage import guarded
 
@@ -37,7 +44,8 @@ RESULT = ROOT / "benchmarks/results/faults.json"
 SIZE = 32  # px
 SOURCE, TARGET = 3500, 2000  # images, without the leaks
 LEAKS, QUICK_LEAKS = 200, 50  # of each kind
-DRAWS, QUICK_DRAWS, DRAWN = 20, 2, 1000
+DRAWS, QUICK_DRAWS = 20, 2
+SEEDS, QUICK_SEEDS = 3, 1
 BITS = (0, 6)  # in which hashes of images that are alike may differ
 MANY = 100_000
 
@@ -95,17 +103,6 @@ def leaks(source: np.ndarray, unrelated: np.ndarray, num_leaks: int) -> dict[str
     }
 
 
-def halves(images: np.ndarray, draws: int) -> list[float]:
-    """Return for each draw of two halves the share of the second that has a near duplicate in the first."""
-    shares = []
-    for draw in range(draws):
-        rows = np.random.default_rng(draw).permutation(len(images))[:DRAWN]
-        one, other = (see(images[half], digests(images[half])) for half in np.split(rows, 2))
-        shares.append(len(np.unique(near_duplicates(one, other, draw).pairs[:, 1])) / (DRAWN // 2))
-        say(f"draw {draw + 1} of {draws}: {shares[-1]:.2%}")
-    return shares
-
-
 def seconds(images: np.ndarray) -> float:
     """Return the CPU seconds of a search within 100,000 images: those given, mirrored and turned."""
     many = np.concatenate([images, images[:, :, ::-1], images[:, ::-1]])[:MANY]
@@ -122,35 +119,48 @@ def lowest(sets: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float
     }
 
 
+def search_leaks(data: Path, quick: bool) -> dict[str, Any]:
+    """Return what is found of leaks in both sets, by the audit and by its peers."""
+    rng = np.random.default_rng(0)
+    train = read(data / "cifar10/train.parquet", 0, 50_000, rng)
+    files = {name: data / f"emoji/{name}.parquet" for name in ("google", "openmoji_color")}
+    pairs = {
+        "emoji": [read(files["google"], 255, SOURCE, rng), read(files["openmoji_color"], 255, TARGET, rng)],
+        "cifar10": [train[:SOURCE], read(data / "cifar10/test.parquet", 0, TARGET, rng)],
+    }
+    found = {}
+    for name, (source, unrelated) in pairs.items():
+        found[name] = leaks(source, unrelated, QUICK_LEAKS if quick else LEAKS)
+        say(f"{name}: {json.dumps(found[name])}")
+    return {
+        "leaks": lowest([one["audit"] for one in found.values()]),
+        "seconds_100k": None if quick else round(seconds(train), 1),
+        "peers": {f"phash_{bits}": lowest([one["peers"][f"phash_{bits}"] for one in found.values()]) for bits in BITS},
+        "sets": found,
+    }
+
+
 def main() -> None:
     """Plant, search and print the line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder of larger test data")
-    parser.add_argument("--quick", action="store_true", help="fewer leaks and draws, and no 100,000 images")
+    parser.add_argument("--quick", action="store_true", help="fewer leaks, seeds and draws, and no 100,000 images")
+    parser.add_argument("--only", choices=["leaks", "labels", "halves"], help="a part of it")
     parser.add_argument("--save", action="store_true", help=f"write {RESULT.relative_to(ROOT)}")
     chosen = parser.parse_args()
-    rng = np.random.default_rng(0)
-    train = read(chosen.data / "cifar10/train.parquet", 0, 50_000, rng)
-    files = {name: chosen.data / f"emoji/{name}.parquet" for name in ("google", "openmoji_color")}
-    pairs = {
-        "emoji": [read(files["google"], 255, SOURCE, rng), read(files["openmoji_color"], 255, TARGET, rng)],
-        "cifar10": [train[:SOURCE], read(chosen.data / "cifar10/test.parquet", 0, TARGET, rng)],
-    }
-    found = {}
-    for name, (source, unrelated) in pairs.items():
-        found[name] = leaks(source, unrelated, QUICK_LEAKS if chosen.quick else LEAKS)
-        say(f"{name}: {json.dumps(found[name])}")
-    shares = halves(train, QUICK_DRAWS if chosen.quick else DRAWS)
-    peers = {f"phash_{bits}": lowest([one["peers"][f"phash_{bits}"] for one in found.values()]) for bits in BITS}
-    line = {
-        "leaks": lowest([one["audit"] for one in found.values()]),
-        "false_findings": sum(share > WARN_NEAR for share in shares),
-        "seconds_100k": None if chosen.quick else round(seconds(train), 1),
-        "peers": peers,
-    }
+    line: dict[str, Any] = {}
+    if chosen.only in (None, "leaks"):
+        line |= search_leaks(chosen.data, chosen.quick)
+    if chosen.only in (None, "labels"):
+        line["label_errors"] = label_errors(read_sets(chosen.data), QUICK_SEEDS if chosen.quick else SEEDS)
+    if chosen.only in (None, "halves"):
+        said = false_findings(read_sets(chosen.data), QUICK_DRAWS if chosen.quick else DRAWS)
+        line |= {"false_findings": sum(map(len, said.values())), "said_of_halves": said}
     if chosen.save:
-        save(RESULT, **line, sets=found, shares_of_halves=shares, quick=chosen.quick)
-    print(json.dumps(line))
+        kept = read_json(RESULT) if chosen.only and RESULT.exists() else {}
+        kept.pop("machine", None)
+        save(RESULT, **{**kept, **line, "quick": chosen.quick})
+    print(json.dumps({key: value for key, value in line.items() if key not in ("sets", "said_of_halves")}))
 
 
 if __name__ == "__main__":

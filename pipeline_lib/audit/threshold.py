@@ -8,6 +8,9 @@ from scipy.optimize import brentq
 
 REACH = 0.99  # share of planted copies that a threshold may reach
 FALSE = 1e-3  # false alarms per image that it may cost
+# Share of images that are taken to have no copy: where planted copies are as unlike as most unrelated images, scores of
+# unrelated ones have to be sought among theirs.
+UNRELATED = 0.25
 TAIL = 0.25  # share of unrelated images, the most alike, that tell how many would be more alike still
 LEAST_POWER, MOST_POWER = 1.0, 60.0
 
@@ -30,14 +33,18 @@ def calibrate(planted: Mapping[str, np.ndarray], unrelated_N: np.ndarray) -> Thr
 
     ``planted`` has for each alteration the scores of copies and their originals, small for alike ones; ``unrelated_N``
     has for each of some images the score of the other image most like it, some of which may be copies. So only scores
-    above those of planted copies are believed to be of unrelated images. The number of points within a distance grows
-    with a power of it, which is fitted to the closest quarter of them, and tells how many lie closer still.
+    above those of planted copies are believed to be of unrelated images, or the largest quarter of all. The number of
+    points within a distance grows with a power of it, which is fitted to the closest quarter of them (to all, where
+    there is only the largest quarter), and tells how many lie closer still.
     """
     reach = float(np.quantile(np.concatenate(list(planted.values())), REACH, method="lower"))
     if not np.isfinite(reach):
         reach = float(max(scores[np.isfinite(scores)].max(initial=0.0) for scores in planted.values()))
+    share_of_tail = TAIL
+    if len(unrelated_N) and (unrelated_N > reach).mean() < UNRELATED:
+        reach, share_of_tail = float(np.quantile(unrelated_N, 1 - UNRELATED, method="lower")), 1.0
     beyond = np.sort(unrelated_N[unrelated_N > reach])
-    end = float(beyond[int(TAIL * len(beyond))]) if len(beyond) else np.inf
+    end = float(beyond[min(int(share_of_tail * len(beyond)), len(beyond) - 1)]) if len(beyond) else np.inf
     tail = beyond[beyond < end]
     score = reach
     share = 0.0

@@ -6,8 +6,8 @@ from typing import Any
 from pipeline_lib.audit.findings.finding import Finding, Refuse, finding, images, level, limited
 from pipeline_lib.labels import KINDS
 
-# Share of labels that are wrong, false alarms taken off.
-WARN_LABEL_ERRORS = 0.03
+# Share of labels that are wrong, if it is beyond doubt that any is.
+WARN_LABEL_ERRORS = 0.02
 WARN_IMBALANCE = 10
 EVEN = 2  # up to which imbalance matters to nobody
 
@@ -90,9 +90,8 @@ def _errors(role: str, name: str, errors: Mapping[str, Any], refuse: Refuse) -> 
         )
         return
     worst = errors["worst"][0]
-    wrong = errors["share"] * (1 - errors["expected_false"]) if errors["rate_low"] else 0.0
     found = finding(
-        level(wrong, WARN_LABEL_ERRORS),
+        level(errors["rate"] if errors["rate_low"] else 0.0, WARN_LABEL_ERRORS),
         "errors",
         f"{errors['count']:,} {of} look wrong beside the images most like theirs ({errors['share']:.1%}), about "
         f"{errors['expected_false']:.0%} of which are expected to be right (look first at {worst['path']}: given "

@@ -139,3 +139,14 @@ def test_the_threshold_keeps_to_its_false_alarms() -> None:
         assert found.recall["cropped"] == (copies["cropped"] <= found.score).mean() < 0.6
     apart = calibrate({"cropped": rng.uniform(0, 0.01, 200)}, unrelated)
     assert apart.recall["cropped"] >= 0.98 and apart.false < 1e-4
+
+
+def test_images_that_are_as_alike_as_planted_copies_are_not_called_copies() -> None:
+    """Where copies cannot be told from images that are alike by nature, the threshold is below what those reach."""
+    rng = np.random.default_rng(0)
+    alike = rng.weibull(12, 300) * 0.5
+    planted = {"cropped": rng.uniform(0.1, 1.2, 60), "exact": np.zeros(60)}
+    found = calibrate(planted, alike)
+    assert (alike <= found.score).mean() <= 0.01 and found.recall["exact"] == 1
+    few = calibrate(planted, alike[:1])
+    assert few.false == 0 or few.false <= 0.001
