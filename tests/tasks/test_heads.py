@@ -32,7 +32,7 @@ from tests.tasks.project import (
 MODEL, PREDICTIONS, CURVE = "models/heads/0", "predictions/heads/0.parquet", "plots/heads/0.csv"
 CHOICE = "predictions/heads/0.json"
 ONE_LABEL: dict[str, Any] = {"labels": {"place": "multiclass"}}
-COLUMNS = ["id", "model", "label", "predicted_class", "predicted_value"]
+COLUMNS = ["id", "model", "label", "predicted_class", "predicted_value", "confidence"]
 
 
 @pytest.fixture(scope="module")
