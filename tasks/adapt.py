@@ -87,12 +87,15 @@ def run(stage: Stage[Settings], training: int) -> None:
     use = choice["chosen"]
     say(f"adapt: handing on the model {'as it is' if use == SOURCE_ONLY else f'after {use}'}")
     ids, answered = _answered(source, target)
-    tables = [prediction_table(one, name, ids, answered, device, BATCH_SIZE) for name, one in adapted.items()]
+    # Temperatures are those of the model before: there are no labels by which to find others for the target.
+    temperatures = {SOURCE_ONLY: trained["calibration"]}
+    tables = [
+        prediction_table(one, name, ids, answered, device, BATCH_SIZE, temperatures.get(name))
+        for name, one in adapted.items()
+    ]
     if block.use == AUTO:
         tables.append(tables[list(adapted).index(use)].assign(model=pd.array([AUTO] * len(tables[0]), dtype="string")))
-    # Temperatures are those of the model before: there are no labels by which to find others for the target.
-    calibration = trained["calibration"] if use == SOURCE_ONLY else {}
-    config = {**trained, "calibration": calibration, "method": use, "fingerprint": stage.fingerprint}
+    config = {**trained, "calibration": temperatures.get(use, {}), "method": use, "fingerprint": stage.fingerprint}
     folder = stage.output(f"models/adapted/{training}")
     save_model(folder, adapted[use], config)
     known = load_familiarity(Path(f"models/heads/{training}"))

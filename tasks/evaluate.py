@@ -16,12 +16,12 @@ from pipeline_lib.evaluate import declared
 from pipeline_lib.evaluate.adaptation import Bound, adaptation
 from pipeline_lib.evaluate.comparisons import rows_of
 from pipeline_lib.evaluate.flat import flat_metrics
-from pipeline_lib.evaluate.judge import Judge
 from pipeline_lib.evaluate.pixels import pixel_features
 from pipeline_lib.evaluate.predictions import Predictions
 from pipeline_lib.evaluate.probed import Probed
 from pipeline_lib.evaluate.probes import draw_labels
-from pipeline_lib.evaluate.tables import cluster_rows, delta_m, probe_rows, score_rows
+from pipeline_lib.evaluate.scoring import judge_of, judges_of, model_scores
+from pipeline_lib.evaluate.tables import cluster_rows, delta_m, probe_rows
 from pipeline_lib.evaluate.worth import worth
 from pipeline_lib.labels import KINDS
 from pipeline_lib.labels.tasks import Task, cell, explain, resolve_tasks
@@ -78,8 +78,8 @@ def run(stage: Stage[Settings]) -> None:
     ]
     train = target.rows("train")
 
-    judges = {role.name: _judges(tasks, role, role.rows("test"), params.seed) for role in (source, target)}
-    of_clusters = _judge(primary, target, looked_at, target.rows("test"), params.seed) if primary else None
+    judges = {role.name: judges_of(tasks, role, role.rows("test"), params.seed) for role in (source, target)}
+    of_clusters = judge_of(primary, target, looked_at, target.rows("test"), params.seed) if primary else None
     probed: dict[str, Probed] = {}
     probes: list[dict[str, Any]] = []
     for name, task in tasks.items():
@@ -126,7 +126,7 @@ def run(stage: Stage[Settings]) -> None:
         "representations": [*described, *told],
         "comparisons": compared,
         "delta_m": delta_m(compared, held_out),
-        "scores": _scores(tasks, judges, heads, adapted, ids, target, params.seed),
+        "scores": model_scores(tasks, judges, heads, adapted, ids, target, params.seed),
         "probes": probes,
         "worth": worth(list(probed.values())),
         "clusterings": cluster_rows(found.cluster_rows, found.clusters, of_clusters),
@@ -182,48 +182,6 @@ def _bound(probed: Mapping[tuple[str, int], Replicates]) -> Bound | None:
     """Return what the most labels of the target reach, by a probe on the model as it was before adaptation."""
     amounts = [amount for name, amount in probed if name == "supervised"]
     return Bound(float(probed["supervised", max(amounts)].values_SR.mean()), max(amounts)) if amounts else None
-
-
-def _judges(tasks: Mapping[str, Task], role: Role, tested: np.ndarray, seed: int) -> dict[str, Judge]:
-    """Return the judge of each label on the rows ``tested`` of a role."""
-    return {name: _judge(task, role, np.arange(len(role)), tested, seed) for name, task in tasks.items()}
-
-
-def _judge(task: Task, role: Role, looked_at: np.ndarray, tested: np.ndarray, seed: int) -> Judge:
-    """Return the judge of a label on what is tested of the rows ``looked_at``; its rows are places among those."""
-    keys, places = role.table["key"].to_numpy()[looked_at], np.flatnonzero(np.isin(looked_at, tested))
-    return Judge(task, role.label(task.name)[looked_at], keys, places, seed)
-
-
-def _scores(
-    tasks: Mapping[str, Task],
-    judges: Mapping[str, Mapping[str, Judge]],
-    heads: Predictions,
-    adapted: Predictions,
-    ids: Mapping[str, np.ndarray],
-    target: Role,
-    seed: int,
-) -> list[dict[str, Any]]:
-    """Return the scores of every model: on what it was held out from, and on the target, whole and by dataset."""
-    rows: list[dict[str, Any]] = []
-    for model, label in heads.models:
-        domain, kind = declared.domain_of(tasks[label]), tasks[label].kind
-        judge = judges[domain][label]
-        answers = heads.answers(model, label, kind, ids[domain][judge.rows])
-        rows += score_rows(domain, model, label, judge, answers)
-    parts = {"target": judges["target"]}
-    datasets = target.table["dataset"].unique()
-    if len(datasets) > 1:
-        test = target.rows("test")
-        for dataset in datasets:
-            own = test[(target.table["dataset"] == dataset).to_numpy()[test]]
-            parts[dataset] = _judges(tasks, target, own, seed)
-    for domain, of_domain in parts.items():
-        for model, label in adapted.models:
-            judge = of_domain[label]
-            answers = adapted.answers(model, label, tasks[label].kind, ids["target"][judge.rows])
-            rows += score_rows(domain, model, label, judge, answers)
-    return rows
 
 
 def _classes(primary: Task | None, target: Role) -> list[str]:

@@ -39,6 +39,7 @@ from tasks.stage import Stage, arguments, main
 
 CURVE = ["model", "epoch", "loss"]
 BATCH_SIZE = 512  # of predictions
+Calibration = Mapping[str, Mapping[str, float]]
 
 
 class Settings(Labelled, Roles, Computed):
@@ -93,8 +94,9 @@ def _run(
         histories.append(history.assign(model=name))
         return model, validated
 
-    def predicted(model: MultiTask, name: str) -> None:
-        tables.append(prediction_table(model, name, ids[held_out.rows], held_out, device, BATCH_SIZE))
+    def predicted(model: MultiTask, name: str, calibration: Calibration | None = None) -> None:
+        table = prediction_table(model, name, ids[held_out.rows], held_out, device, BATCH_SIZE, calibration)
+        tables.append(table)
 
     def start(from_pretrained: bool) -> Encoder:
         if from_pretrained:
@@ -112,7 +114,7 @@ def _run(
             strategy.rated(chosen.encoder)  # which refuses one that the encoder cannot do, before any is trained
         for name, strategy in strategies.items():
             models[name], found[name] = learnt(name, strategy, tasks)
-            predicted(models[name], name)
+            predicted(models[name], name, found[name].calibration)
         use = choose_strategy(found, block.strategies) if block.use == AUTO else block.use
         chosen = models[use]
         # Under one name whatever each training chooses: the model of all labels that is handed on.
@@ -122,7 +124,8 @@ def _run(
         if len(tasks) > 1:
             for number, (label, task) in enumerate(tasks.items()):
                 # Only the place of a label makes the name of a file: labels are the user's words.
-                predicted(learnt(f"single_task_{number}", strategies[use], {label: task})[0], "single_task")
+                alone, said = learnt(f"single_task_{number}", strategies[use], {label: task})
+                predicted(alone, "single_task", said.calibration)
 
     config = {
         **chosen.config(),

@@ -21,7 +21,7 @@ from pipeline_lib.encoders.weights import read_classifier
 from pipeline_lib.labels.kind import labelled
 from pipeline_lib.rank import Domain, Examples
 from pipeline_lib.rank.run import MIN_KEYS, rank_datasets, rank_encoders
-from pipeline_lib.rank.words import sentence, table
+from pipeline_lib.rank.words import foretold, sentence, table
 from tasks.blocks.compare import Compare
 from tasks.blocks.datasets import Ingested
 from tasks.blocks.labels import CLASS_KINDS, Primary
@@ -124,7 +124,8 @@ def _encoders(params: Settings, target: Role, device: torch.device) -> tuple[dic
     ranked = rank_encoders(examples, resamples=block.resamples, seed=params.seed)
     words = sentence(ranked["candidates"], "best for the target", f"encoders, by {len(rows)} images with a '{label}',")
     left_out = f"LEEP is not of the ranks, since it takes a classifier that {', '.join(without)} came without"
-    lines = [*table(ranked["candidates"]), words, *([left_out] if without else [])]
+    probed = foretold(ranked["candidates"], "linear_probe", f"the balanced accuracy of a linear probe of '{label}'")
+    lines = [*table(ranked["candidates"]), words, probed, *([left_out] if without else [])]
     return {**ranked, "label": label, "num_images": len(rows)}, lines
 
 

@@ -10,7 +10,7 @@ from pipeline_lib.labels import KINDS
 
 
 class Predictions:
-    """The tables of predictions (id, model, label, predicted_class, predicted_value), one a training."""
+    """The tables of predictions (id, model, label, predicted_class, predicted_value, confidence), one a training."""
 
     def __init__(self, tables: Sequence[pd.DataFrame]) -> None:
         keys = ["model", "label"]
@@ -26,6 +26,10 @@ class Predictions:
         column = "predicted_value" if KINDS[kind].stored == "float64" else "predicted_class"
         dtype = np.float64 if column == "predicted_value" else object
         return [[parts[model, label][column].reindex(ids).to_numpy(dtype=dtype)] for parts in self._parts]
+
+    def confidences(self, model: str, label: str, ids: np.ndarray) -> list[np.ndarray]:
+        """Return how sure the predictions for the images ``ids`` are, float64 ``[N]`` in 0-1, one array a training."""
+        return [parts[model, label]["confidence"].reindex(ids).to_numpy(dtype=np.float64) for parts in self._parts]
 
     def changed(self, first: str, second: str, label: str, ids: np.ndarray) -> float | None:
         """Return the share of the images ``ids`` whose predicted class two models disagree on, None without models."""

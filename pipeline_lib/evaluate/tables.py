@@ -10,6 +10,7 @@ from pipeline_lib.evaluate.comparisons import bounds
 from pipeline_lib.evaluate.declared import DECLARED_CLUSTERING, rand_replicates
 from pipeline_lib.evaluate.judge import Answers, Judge
 from pipeline_lib.evaluate.probes import Draws, probe, probe_features
+from pipeline_lib.stats.calibration import calibration_error
 from pipeline_lib.stats.intervals import Replicates
 from pipeline_lib.stats.scores import agreement, matched, mean
 
@@ -56,13 +57,25 @@ def probe_rows(
     return rows, found
 
 
-def score_rows(domain: str, model: str, label: str, judge: Judge, answers: Answers) -> Iterator[Row]:
-    """Yield a row for each score of a model's answers, if any can be given; the main one has an interval."""
+def score_rows(
+    domain: str, model: str, label: str, judge: Judge, answers: Answers, confidences: Sequence[np.ndarray] = ()
+) -> Iterator[Row]:
+    """Yield a row for each score of a model's answers, if any can be given; the main one has an interval.
+
+    Where all answers have ``confidences``, an array a training, the last is the calibration error of these.
+    """
     if judge.problem:
         return
+    scores = judge.scores(answers)
+    if confidences and all(np.isfinite(one).all() for one in confidences):
+        errors = [
+            calibration_error(sure_N, answer_N == judge.truth_N)
+            for sure_N, (answer_N, *_) in zip(confidences, answers, strict=True)
+        ]
+        scores |= {"calibration_error": float(np.mean(errors))}
     main = bounds(judge.replicates(answers), judge.kind.higher_is_better)
     constants = judge.scores([[judge.constant_N]])
-    for metric, value in judge.scores(answers).items():
+    for metric, value in scores.items():
         is_main = metric == judge.kind.main
         yield {
             "domain": domain,
@@ -71,11 +84,11 @@ def score_rows(domain: str, model: str, label: str, judge: Judge, answers: Answe
             "kind": judge.kind.name,
             "metric": metric,
             "main": is_main,
-            "higher_is_better": metric not in ("mae",),
+            "higher_is_better": metric not in ("mae", "calibration_error"),
             "value": value,
             "low": main["low"] if is_main else None,
             "high": main["high"] if is_main else None,
-            "constant": constants[metric],
+            "constant": constants.get(metric),
         }
 
 

@@ -2,10 +2,11 @@
 
 import math
 
-import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional as F
+
+from pipeline_lib.stats.calibration import calibration_error as error_of
 
 # No model is so sure, or so unsure, of itself that more is needed.
 COLDEST, HOTTEST = 0.05, 20.0
@@ -27,13 +28,7 @@ def temperature(outputs_NK: Tensor, encoded_N: Tensor) -> float:
     return math.exp(float(found.x))
 
 
-def calibration_error(probabilities_NC: Tensor, truth_N: Tensor, num_bins: int = 15) -> float:
-    """Return the expected calibration error (Naeini 2015, doi:10.1609/aaai.v29i1.9602), 0 at best.
-
-    Images are put into bins of equal width by the probability of their most probable class; it is the mean over the
-    images of how far that probability is, on average over their bin, from the share of them that are right.
-    """
+def calibration_error(probabilities_NC: Tensor, truth_N: Tensor) -> float:
+    """Return the :func:`pipeline_lib.stats.calibration.calibration_error` of the most probable classes."""
     confidence_N, said_N = probabilities_NC.max(dim=1)
-    bin_N = (confidence_N * num_bins).ceil().long().clamp(1, num_bins) - 1
-    excess_N = confidence_N - (said_N == truth_N).to(confidence_N)
-    return float(torch.zeros(num_bins).to(excess_N).index_add(0, bin_N, excess_N).abs().sum() / len(excess_N))
+    return error_of(confidence_N.cpu().numpy(), (said_N == truth_N).cpu().numpy())

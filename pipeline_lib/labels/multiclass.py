@@ -127,9 +127,11 @@ class Multiclass(Kind):
         return balanced_accuracy
 
     def scores(self, predicted_N: np.ndarray, truth_N: np.ndarray, spec: Spec | None = None) -> dict[str, float | None]:
-        """Return ``balanced_accuracy`` over the judged classes and ``accuracy`` over all labelled images."""
+        """Return ``balanced_accuracy`` and ``macro_f1``, over the judged classes, and ``accuracy``, over all images."""
+        judged = self.judged(truth_N)
         return {
-            "balanced_accuracy": self.balanced_accuracy(predicted_N, truth_N, self.judged(truth_N)),
+            "balanced_accuracy": self.balanced_accuracy(predicted_N, truth_N, judged),
+            "macro_f1": macro_f1(predicted_N, truth_N, judged),
             "accuracy": accuracy(predicted_N, truth_N),
         }
 
@@ -143,6 +145,18 @@ class Multiclass(Kind):
         values = known(truth_N)
         largest = natural_order(pd.Series(values, dtype="object").mode())[0] if len(values) else None
         return np.full(len(truth_N), largest, dtype=object)
+
+
+def macro_f1(predicted_N: np.ndarray, truth_N: np.ndarray, judged: Sequence[str]) -> float | None:
+    """Return the mean of the F1 of each of the ``judged`` classes among all labelled images, None below two of them."""
+    if len(judged) < 2:
+        return None
+    rows = labelled(truth_N)
+    said, true = (np.asarray(values, dtype=object)[rows] for values in (predicted_N, truth_N))
+    scores = [
+        2 * ((said == name) & (true == name)).sum() / ((said == name).sum() + (true == name).sum()) for name in judged
+    ]
+    return float(np.mean(scores))
 
 
 def accuracy(predicted_N: np.ndarray, truth_N: np.ndarray) -> float | None:

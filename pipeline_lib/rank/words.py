@@ -39,5 +39,13 @@ def table(candidates: Candidates) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
+def foretold(candidates: Candidates, score: str, what: str) -> str:
+    """Say what each candidate already reaches by a score in 0-1, ``what`` in words, the best first."""
+    reached = {one["name"]: one["scores"][score]["value"] for one in candidates}
+    known = sorted((name for name in reached if not math.isnan(reached[name])), key=lambda name: -reached[name])
+    told = ", ".join(f"{reached[name]:.1%} on '{name}'" for name in known)
+    return f"before any training {what} is {told or 'not known'}: pretraining has to beat that"
+
+
 def _span(one: Mapping[str, Any]) -> str:
     return f"{one['low']:g}" if one["low"] == one["high"] else f"{one['low']:g} to {one['high']:g}"

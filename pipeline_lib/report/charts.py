@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 TICKS = 5
-LINES = 6  # styles of lines in page.css
+LINES = 7  # styles of lines in page.css
 LINE_HEIGHT = 15  # px between two labels
 SHAPES = (
     "M0-4A4 4 0 1 1 0 4A4 4 0 1 1 0-4Z",  # circle

@@ -65,7 +65,7 @@ def worth_sentence(label: Record, evaluation: Mapping[str, Any]) -> str:
         nearest = min(others, key=lambda row: row["gain"])
         told = (
             f"Pretraining on the source was worth it for {name}{taught} {seeds}: {average}, a probe on "
-            f"{named(METHOD)} is better than all that needs no pretraining, of which {_rival(nearest, label, -1)} is "
+            f"{named(METHOD)} is better than all that needs no pretraining, of which {_rival(nearest, label)} is "
             "nearest."
         )
         return told + _saved(nearest, label)
@@ -73,23 +73,24 @@ def worth_sentence(label: Record, evaluation: Mapping[str, Any]) -> str:
         ahead = sorted((row for row in others if row["claim"] == "worse"), key=lambda row: row["gain"])
         told = (
             f"Pretraining on the source was not worth it for {name}{taught} {seeds}: {average}, a probe on "
-            f"{named(METHOD)} is worse than {some(_rival(row, label, 1) for row in ahead)}."
+            f"{named(METHOD)} is worse than {some(_rival(row, label) for row in ahead)}."
         )
         return told + _saved(ahead[0], label)
     unbeaten = sorted((row for row in others if row["claim"] != "better"), key=lambda row: row["gain"])
     return (
         f"Whether pretraining on the source was worth it for {name}{taught} cannot be told {seeds}: {average}, a probe "
-        f"on {named(METHOD)} is not clearly better than {some([_rival(row, label, -1) for row in unbeaten], 'or')}."
+        f"on {named(METHOD)} is not clearly better than {some([_rival(row, label) for row in unbeaten], 'or')}."
     )
 
 
-def _rival(row: Record, label: Record, side: int) -> str:
-    """Return an alternative with what it is ahead by (``side`` 1), or behind by (-1), of pretraining."""
-    of = label["metric"]
-    ends = sorted(-side * row[end] for end in ("low", "high") if is_number(row[end]))
-    parts = [difference(-side * row["gain"], of), between(ends[0], ends[-1], of) if ends else ""]
-    inside = ", ".join(filter(None, parts))
-    return f"{named(row['name'])} ({'ahead' if side > 0 else 'behind'} by {inside.lstrip('+')})"
+def _rival(row: Record, label: Record) -> str:
+    """Return an alternative with how far it is ahead of pretraining, or behind."""
+    of, side = label["metric"], 1 if row["gain"] >= 0 else -1
+    ends = sorted(side * row[end] for end in ("low", "high") if is_number(row[end]))
+    parts = [difference(side * row["gain"], of).lstrip("+"), between(ends[0], ends[-1], of) if ends else ""]
+    if row["claim"] is None and ends and ends[0] > 0:
+        parts.append("which is not enough among all labels and alternatives")
+    return f"{named(row['name'])} ({'behind' if side > 0 else 'ahead'} by {', '.join(filter(None, parts))})"
 
 
 def _saved(row: Record, label: Record) -> str:
@@ -181,7 +182,7 @@ def _chart(label: Record, title: str) -> Any:
     lines += [Series(CONSTANT, [x.low, x.high], [value] * 2, plain=True) for value in constant]
     y = linear_axis(value for line in lines for value in (*line.y, *line.low, *line.high))
     told = f"{title} against the number of labels, one line a representation"
-    return line_chart(told, lines, x, y, height=320, x_label="labels", marks=True)
+    return line_chart(told, lines, x, y, height=260, x_label="labels", marks=True)
 
 
 def _series(row: Record, short: Sequence[bool]) -> Series:
@@ -201,9 +202,9 @@ def worth_lines(evaluation: Mapping[str, Any]) -> list[str]:
         return []
     others = [one for one in measured if one is not primary[0]]
     counts = [
-        f"{ANSWERS[answer][1]} for {some(quoted(one['label']) for one in of)}"
+        f"it {'was ' if answer != 'unclear' else ''}{ANSWERS[answer][1]} for {some(quoted(one['label']) for one in of)}"
         for answer in ANSWERS
         if (of := [one for one in others if one["answer"] == answer])
     ]
-    rest = f" Of the other labels, it was {joined(counts)}." if counts else ""
+    rest = f" Of the other labels: {joined(counts)}." if counts else ""
     return [f"Worth it: {worth_sentence(primary[0], evaluation)}{rest}"]

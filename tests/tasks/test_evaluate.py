@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline_lib.core.files import read_json
+from pipeline_lib.core.files import read_json, write_json, write_npy
 from tests.tasks.project import (
     PARAMS,
     bytes_of,
@@ -115,7 +115,8 @@ def check_report() -> None:
     """Check that the verdict is whole sentences, and that there is a page."""
     assert Path("reports/report.html").read_text().startswith("<!doctype html>")
     verdict = read_json(Path("reports/verdict.json"))
-    answered = sum(one["label"] == "place" and one["answer"] is not None for one in evaluation()["worth"])
+    found = evaluation()
+    answered = sum(one["label"] == found["primary"] and one["answer"] is not None for one in found["worth"])
     assert len(verdict["lines"]) == 5 + answered and len(verdict["entries"]) == len(evaluation()["comparisons"])
     for line in verdict["lines"]:
         assert line.endswith(".") and "None" not in line and "nan" not in line
@@ -299,10 +300,35 @@ def test_a_class_that_is_rare_or_new_is_left_out_and_counted(wide: Path, monkeyp
 
 def test_a_budget_that_a_class_cannot_fill_takes_what_there_is(wide: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(wide)
-    short = {row["labels_per_class"]: row["short"] for row in evaluation()["probes"]}
+    short = {row["labels_per_class"]: row["short"] for row in evaluation()["probes"] if row["label"] == "place"}
     assert short == {14: False, 20: True}
     (row,) = [row for row in evaluation()["comparisons"] if row["kind"] == "self-taught"]
     assert (row["labels_per_class"], row["short"]) == (14, False)
+
+
+def test_encoders_that_are_compared_with_are_probed_and_on_no_map(
+    make_cell: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied(make_cell("both"), tmp_path, monkeypatch)
+    places = evaluation()["worth"][0]
+    truth = pd.read_parquet("datasets/printed/table.parquet")["label.place"]
+    # It knows the answer, so nothing is better.
+    write_npy(Path("features/compared/target/told.npy"), pd.get_dummies(truth).to_numpy(np.float32))
+    card = {"probed": [{"name": "told", "dim": 3, "what": "the truth"}]}
+    write_json(Path("features/compared/card.json"), card)
+    run("evaluate", "report")
+    found = evaluation()
+    assert found["representations"][-1]["name"] == "told"
+    assert "told" not in {row["representation"] for row in (*found["clusterings"], *found["shift"])}
+    (row,) = [row for row in found["worth"][0]["rows"] if row["name"] == "told"]
+    assert row["role"] == "alternative" and {one["value"] for one in row["scores"]} == {1.0}
+    # What does not change is what it was, but for the claims, which are one family with it.
+    before, after = (
+        [{**row, "claim": None} for row in each["rows"] if row["name"] != "told"]
+        for each in (places, found["worth"][0])
+    )
+    assert after == before
+    check_report()
 
 
 def test_one_training_more_changes_nothing_of_the_others(

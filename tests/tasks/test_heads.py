@@ -33,7 +33,7 @@ MODEL, PREDICTIONS, CURVE = "models/heads/0", "predictions/heads/0.parquet", "pl
 CHOICE = "predictions/heads/0.json"
 SELECTION = "selection/source.parquet"
 ONE_LABEL: dict[str, Any] = {"labels": {"place": "multiclass"}}
-COLUMNS = ["id", "model", "label", "predicted_class", "predicted_value"]
+COLUMNS = ["id", "model", "label", "predicted_class", "predicted_value", "confidence"]
 
 
 @pytest.fixture(scope="module")

@@ -86,6 +86,10 @@ def test_both_rankings_and_what_they_say(capsys: pytest.CaptureFixture[str]) -> 
     for ranking in (datasets, encoders):
         for one in ranking["candidates"]:
             assert one["low"] <= one["rank"] <= one["high"]
+    probes = {one["name"]: one["scores"]["linear_probe"]["value"] for one in encoders["candidates"]}
+    best = max(probes, key=lambda name: probes[name])
+    (line,) = [line for line in report["lines"] if line.startswith("before any training")]
+    assert f"a linear probe of 'place' is {probes[best]:.1%} on '{best}', " in line and line.count("%") == 3
     metrics = read_json(Path(OUTPUTS[1]))
     assert metrics["num_datasets"] == 2 and metrics["datasets.likewise"] == 1 and metrics["datasets.drawn"] == 2
     assert {f"encoders.{name}" for name in names(encoders)} == {key for key in metrics if key.startswith("encoders.")}

@@ -49,7 +49,7 @@ def test_the_stage_writes_the_page_and_the_verdict(capsys: pytest.CaptureFixture
     page = render()
     assert page.startswith("<!doctype html>") and "pictures/drawn" in page
     verdict = read_json(Path("reports/verdict.json"))
-    assert set(verdict) == {"lines", "entries"}
+    assert set(verdict) == {"lines", "entries", "worth"}
     said = capsys.readouterr().out
     assert all(line in said for line in verdict["lines"])
     assert f"{PAGE}: {PAGE.stat().st_size / 1e6:.1f} MB" in said

@@ -56,6 +56,19 @@ def test_every_score_has_the_constant_answer_beside_it(kind: str) -> None:
         assert better, row
 
 
+def test_confidence_has_its_error_as_the_last_score() -> None:
+    judge = judge_of(TRUTH)
+    answers = [right_share(TRUTH, 0.75, seed) for seed in (0, 1)]
+    sure = [np.full(120, 0.9), np.full(120, 0.7)]
+    *_, row = score_rows("target", "model", "label", judge, [[one] for one in answers], sure)
+    right = [(one == TRUTH).mean() for one in answers]
+    assert row["metric"] == "calibration_error" and not row["higher_is_better"] and row["constant"] is None
+    assert row["value"] == pytest.approx(np.mean([abs(0.9 - right[0]), abs(0.7 - right[1])]))
+    # A kind without confidence, or a table that has none for some image, has no such score.
+    *_, row = score_rows("target", "model", "label", judge, [[answers[0]]], [np.full(120, np.nan)])
+    assert row["metric"] == "accuracy"
+
+
 def test_what_cannot_be_scored_has_no_row() -> None:
     judge = judge_of(np.array(["a"] * 20, dtype=object), learn_from="nothing")
     assert list(score_rows("target", "model", "label", judge, [[judge.truth_N]])) == []

@@ -133,8 +133,10 @@ def test_a_model_without_labels_can_be_kept_but_not_trained(tmp_path: Path) -> N
 def test_the_table_of_predictions_is_long(tmp_path: Path) -> None:
     model, specs = make_model(), all_specs()
     ids = pd.Series([f"toy/{row}" for row in range(5)])
-    table = prediction_table(model, "toy", ids, make_rows(tmp_path, 5), CPU, batch_size=2)
-    assert list(table.columns) == ["id", "model", "label", "predicted_class", "predicted_value"]
+    warm = {"shape.name": {"temperature": 2.0, "images": 9}}
+    table = prediction_table(model, "toy", ids, make_rows(tmp_path, 5), CPU, 2, warm)
+    columns = ["id", "model", "label", "predicted_class", "predicted_value", "confidence"]
+    assert list(table.columns) == columns and table["confidence"].dtype == np.float32
     assert len(table) == 5 * len(NAMES)
     outputs = outputs_of(model, make_images(5))
     for name, kind in NAMES.items():
@@ -147,6 +149,9 @@ def test_the_table_of_predictions_is_long(tmp_path: Path) -> None:
         else:
             assert rows["predicted_class"].tolist() == expected.tolist()
             assert rows["predicted_value"].isna().all()
+        own = KINDS[kind]
+        sure = own.confidence(own.readable(outputs[name] / (2.0 if name == "shape.name" else 1.0), specs[name]))
+        np.testing.assert_allclose(rows["confidence"], sure.detach(), rtol=1e-5)
 
 
 def test_a_table_without_labels_or_images_has_the_same_types(tmp_path: Path) -> None:

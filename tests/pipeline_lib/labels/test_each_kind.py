@@ -49,7 +49,10 @@ def test_whole_numbers_and_blanks_make_no_other_class() -> None:
 def test_scores_of_classes_are_scikit_learns(kind: str) -> None:
     said, truth, said_known, truth_known = two(kind)
     scores = KINDS[kind].scores(said, truth)
-    assert list(scores) == ["balanced_accuracy", "accuracy"]
+    assert list(scores) == ["balanced_accuracy", "macro_f1", "accuracy"]
+    labels = list(KINDS[kind].judged(truth))
+    expected = f1_score(truth_known.astype(str), said_known.astype(str), labels=labels, average="macro")
+    assert scores["macro_f1"] == pytest.approx(expected)
     assert scores["balanced_accuracy"] == pytest.approx(
         balanced_accuracy_score(truth_known.astype(str), said_known.astype(str))
     )
@@ -76,13 +79,14 @@ def test_a_class_of_few_images_is_left_out_and_counted() -> None:
 
 def test_one_class_cannot_be_judged() -> None:
     same = np.array(["a"] * 10 + ["rare"], dtype=object)
-    assert KINDS["multiclass"].scores(same, same) == {"balanced_accuracy": None, "accuracy": 1.0}
+    assert KINDS["multiclass"].scores(same, same) == {"balanced_accuracy": None, "macro_f1": None, "accuracy": 1.0}
 
 
 def test_an_image_without_an_answer_is_wrong() -> None:
     truth = np.array(["a", "b"] * 5, dtype=object)
     said = np.where(truth == "a", truth, None)
-    assert KINDS["binary"].scores(said, truth) == {"balanced_accuracy": 0.5, "accuracy": 0.5}
+    expected = {"balanced_accuracy": 0.5, "macro_f1": 0.5, "accuracy": 0.5}
+    assert KINDS["binary"].scores(said, truth) == expected
 
 
 def test_a_list_is_no_class() -> None:

@@ -35,6 +35,12 @@ def test_what_cannot_be_told_names_what_is_not_beaten_and_nothing_else() -> None
     text = said("unclear")
     assert text.startswith("Whether pretraining on the source was worth it for 'digit' cannot be told in this one run")
     assert "not clearly better than raw pixels (behind by 1.0 points" in text and "constant" not in text
+    label = make_worth(answer="unclear")
+    label["rows"][0] |= {"gain": -0.08, "low": -0.15, "high": -0.01}
+    assert (
+        "better than raw pixels (ahead by 8.0 points, 95% interval +1.0 to +15.0, which is not enough among all labels "
+        "and alternatives)." in worth_sentence(label, EVALUATION)
+    )
 
 
 def test_what_is_not_measured_says_why() -> None:
@@ -84,7 +90,7 @@ def test_the_verdict_has_a_line_of_the_primary_label_and_counts_the_others() -> 
     evaluation = make_evaluation(tasks=[make_task(name) for name in answers], worth=labels)
     line = lines(evaluation)[-1]
     assert line.startswith("Worth it: Pretraining on the source was worth it for 'digit'")
-    assert line.endswith(" Of the other labels, it was not worth it for 'loop' and 'size'.")
+    assert line.endswith(" Of the other labels: it was not worth it for 'loop' and 'size'.")
     summary = verdict_summary(evaluation)["worth"]
     assert {one["label"]: one["answer"] for one in summary} == answers
     assert all(one["sentence"].endswith(".") for one in summary)
