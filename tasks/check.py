@@ -13,6 +13,7 @@ import pipeline_lib
 from pipeline_lib.core.errors import UserError, shown
 from pipeline_lib.core.registry import pick, with_options
 from tasks.blocks.base import listed
+from tasks.blocks.heads import Heads
 from tasks.declaration import Declaration, look_up, read_stages
 from tasks.meta import parse_meta
 from tasks.params import Params, read_params
@@ -73,6 +74,11 @@ def _check_names(params: Params) -> None:
     with written_in("heads"):
         for name in params.heads.strategies:
             _refuse_unknown("heads/strategies", "STRATEGIES", name, "strategies")
+        _refuse_unknown("heads/weightings", "WEIGHTINGS", params.heads.weighting, "weighting")
+        if params.heads.weighting != Heads().weighting:
+            from pipeline_lib.heads.weightings import WEIGHTINGS
+
+            WEIGHTINGS[params.heads.weighting](len(params.labels))  # which says what is not installed
     with written_in("adapt"):
         for name in params.adapt.methods:
             where = f"options.{name}.method" if params.adapt.candidate(name).method else "methods"

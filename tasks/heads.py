@@ -25,6 +25,7 @@ from pipeline_lib.heads.learning import Validated, choose_strategy, learn
 from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.heads.predictions import prediction_table
 from pipeline_lib.heads.strategies import STRATEGIES, Strategy
+from pipeline_lib.heads.weightings import WEIGHTINGS
 from pipeline_lib.labels.kind import labelled
 from pipeline_lib.labels.tasks import Task, resolve_tasks
 from pipeline_lib.views import View, augment
@@ -76,6 +77,7 @@ def _run(
     keys_N = pd.concat([source.table["key"], target.table["key"]]).to_numpy()[images.rows]
     histories = [pd.DataFrame(columns=CURVE)]
     tables: list[pd.DataFrame] = []
+    weighting = pick(WEIGHTINGS, block.weighting, "weighting")
 
     def learnt(name: str, strategy: Strategy, wanted: Mapping[str, Task]) -> tuple[MultiTask, Validated]:
         seed = derive_seed(training, "heads", name)
@@ -86,7 +88,19 @@ def _run(
         views = augment(encoder, block.views.model_dump())(View())
         fitted = partial(train, stage, block, name=name, seed=seed)
         apart = derive_seed(training, "heads")  # the same images are held back from all
-        history, validated = learn(strategy, model, images, columns, keys_N, views, fitted, device, apart)
+        history, validated = learn(
+            strategy,
+            model,
+            images,
+            columns,
+            keys_N,
+            views,
+            fitted,
+            device,
+            apart,
+            weighting,
+            block.class_balanced,
+        )
         histories.append(history.assign(model=name))
         return model, validated
 
@@ -104,6 +118,8 @@ def _run(
         predicted(chosen, "none")
     else:
         strategies = {name: pick(STRATEGIES, name, "strategies") for name in block.strategies}
+        if len(tasks) > 1:
+            weighting(len(tasks))  # which refuses one that is not installed, as the next line does
         for strategy in strategies.values():
             strategy.rated(chosen.encoder)  # which refuses one that the encoder cannot do, before any is trained
         models: dict[str, MultiTask] = {}
@@ -117,7 +133,7 @@ def _run(
         tables.append(handed_on.assign(model=pd.array(["multi_task"] * len(handed_on), dtype="string")))
         say(f"heads: {', '.join(tasks)} on {len(images)} images; handing on {use}")
         if len(tasks) > 1:
-            for number, (label, task) in enumerate(tasks.items()):
+            for number, (label, task) in enumerate(list(tasks.items())[: block.baselines]):
                 # Only the place of a label makes the name of a file: labels are the user's words.
                 predicted(learnt(f"single_task_{number}", strategies[use], {label: task})[0], "single_task")
 

@@ -21,7 +21,9 @@ from pipeline_lib.heads.fitting import choose_penalties, fit_heads, has_value, h
 from pipeline_lib.heads.learner import HeadsLearner
 from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.heads.strategies import Strategy
+from pipeline_lib.heads.weightings import WEIGHTINGS, Weighting
 from pipeline_lib.labels import KINDS
+from pipeline_lib.labels.balance import class_weights
 
 VALIDATION, FEW = 0.1, 20
 BATCH_SIZE = 512  # of images that nothing is trained on
@@ -64,34 +66,43 @@ def learn(
     train: Callable[[nn.Module, Mapping[str, Any]], pd.DataFrame],
     device: torch.device,
     seed: int,
+    weighting: Callable[[int], Weighting] = WEIGHTINGS["equal"],
+    class_balanced: bool = False,
 ) -> tuple[pd.DataFrame, Validated]:
     """Train ``model`` by a strategy, in place; return how that went (epoch, loss) and what held-back images say.
 
     ``rows`` are the training images, ``labels`` their columns as :func:`~pipeline_lib.heads.learner.label_columns`
-    makes them, and ``keys_N`` tells images apart that must not be torn. ``train`` fits a learner to columns. The
-    validation part depends on ``seed`` and the keys, and trains nothing; only heads that are all there is to train are
-    fitted to it too, once it has spoken, for that takes no time.
+    makes them, and ``keys_N`` tells images apart that must not be torn. ``train`` fits a learner to columns.
+    ``weighting`` makes one loss of those of several labels, see :mod:`pipeline_lib.heads.weightings`;
+    ``class_balanced`` lets rare classes count more in what is fitted, by
+    :func:`~pipeline_lib.labels.balance.class_weights`. The validation part depends on ``seed`` and the keys, and trains
+    nothing; only heads that are all there is to train are fitted to it too, once it has spoken, for that takes no time.
     """
     part_N = validation_part(keys_N, derive_seed(seed, "validation"))
     history = pd.DataFrame({"epoch": [], "loss": []})
     names, trains = list(model.specs), strategy.trains(model.encoder)
     fitted = torch.from_numpy(np.flatnonzero(~part_N))
+    weights = {
+        name: class_weights(column[fitted], len(spec["classes"])).to(device)
+        for (name, spec), column in zip(model.specs.items(), labels.values(), strict=True)
+        if class_balanced and KINDS[spec["kind"]].has_classes
+    }
     if strategy.heads_first:
         features_ND = torch.from_numpy(features(model.encoder, rows, device, BATCH_SIZE, "features")).to(device)
         encoded = [column.to(device) for column in labels.values()]
         given = (model.to(device), names, features_ND[~part_N], [column[~part_N] for column in encoded])
         folds_N = held_out_folds(keys_N[~part_N], derive_seed(seed, "folds")).to(device)
-        penalties = choose_penalties(*given, folds_N)
-        fit_heads(*given, penalties)
+        penalties = choose_penalties(*given, folds_N, weights)
+        fit_heads(*given, penalties, weights)
     if trains:
         columns = {"images_BCHW": Rows(rows.images, rows.rows[~part_N])}
-        history = train(
-            HeadsLearner(model, views, strategy), {**columns, **{name: one[fitted] for name, one in labels.items()}}
-        )
+        combine = weighting if len(names) > 1 else WEIGHTINGS["equal"]
+        learner = HeadsLearner(model, views, strategy, combine(len(names)), weights)
+        history = train(learner, {**columns, **{name: one[fitted] for name, one in labels.items()}})
     held_back = {name: column[torch.from_numpy(part_N)] for name, column in zip(names, labels.values(), strict=True)}
     validated = validate(model, Rows(rows.images, rows.rows[part_N]), held_back, device)
     if not trains:
-        fit_heads(model, names, features_ND, encoded, penalties)
+        fit_heads(model, names, features_ND, encoded, penalties, weights)
     return history, validated
 
 

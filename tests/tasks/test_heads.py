@@ -136,6 +136,40 @@ def test_a_strategy_that_the_encoder_cannot_do_is_refused_before_any_training(mo
     assert not Path("models/heads").exists() and not Path(".graftline").exists()
 
 
+def test_labels_are_weighed_by_name_and_a_label_alone_is_not() -> None:
+    found = []
+    for weighting in ("equal", "uncertainty"):
+        write_params(heads={"strategies": ["scratch"], "weighting": weighting, "epochs": 3})
+        run("heads")
+        light = predictions().query("label == 'light'")
+        found.append({model: part["predicted_value"].tolist() for model, part in light.groupby("model")})
+    equal, uncertainty = found
+    assert equal["multi_task"] != uncertainty["multi_task"] and equal["single_task"] == uncertainty["single_task"]
+
+
+def test_rare_classes_count_more_where_that_is_asked_for() -> None:
+    found = []
+    change_label(
+        "drawn", "place", "train", lambda values: values.where((values != "at 1") | (np.arange(len(values)) < 9))
+    )
+    for balanced in (False, True):
+        write_params(**ONE_LABEL, heads={"strategies": ["frozen", "all"], "use": "all", "class_balanced": balanced})
+        run("heads")
+        found.append(read_json(Path("metrics/heads/0.json")))
+    assert found[0]["loss.all"] != found[1]["loss.all"]
+
+
+@pytest.mark.parametrize(("baselines", "alone"), [(0, []), (1, ["place"]), (5, ["place", "light"])])
+def test_only_so_many_labels_are_learnt_alone_too(baselines: int, alone: list[str]) -> None:
+    write_params(heads={"strategies": ["scratch"], "baselines": baselines})
+    run("heads")
+    found = predictions()
+    assert found.query("model == 'single_task'")["label"].unique().tolist() == alone
+    assert set(found.query("model == 'multi_task'")["label"]) == {"place", "light"}
+    names = {f"single_task_{number}" for number in range(len(alone))}
+    assert set(pd.read_csv(CURVE)["model"]) == {"scratch"} | names
+
+
 class OneBlock(torch.nn.Module):
     """An encoder that cannot be cut into blocks."""
 
