@@ -19,6 +19,7 @@ from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.roles import Role
 from pipeline_lib.data.rows import Images, Rows
 from pipeline_lib.encoders.encoder import Encoder, from_config, load_encoder, save_model
+from pipeline_lib.heads.affinity import Table
 from pipeline_lib.heads.familiarity import familiarity
 from pipeline_lib.heads.learner import label_columns
 from pipeline_lib.heads.learning import Validated, choose_strategy, learn
@@ -77,6 +78,7 @@ def _run(
     keys_N = pd.concat([source.table["key"], target.table["key"]]).to_numpy()[images.rows]
     histories = [pd.DataFrame(columns=CURVE)]
     tables: list[pd.DataFrame] = []
+    affinities: dict[str, list[Table]] = {}
     weighting = pick(WEIGHTINGS, block.weighting, "weighting")
 
     def learnt(name: str, strategy: Strategy, wanted: Mapping[str, Task]) -> tuple[MultiTask, Validated]:
@@ -101,6 +103,7 @@ def _run(
             weighting,
             block.class_balanced,
         )
+        affinities[name] = history.attrs.get("affinity", [])
         histories.append(history.assign(model=name))
         return model, validated
 
@@ -121,7 +124,7 @@ def _run(
         if len(tasks) > 1:
             weighting(len(tasks))  # which refuses one that is not installed, as the next line does
         for strategy in strategies.values():
-            strategy.rated(chosen.encoder)  # which refuses one that the encoder cannot do, before any is trained
+            strategy.refuse(chosen.encoder)  # before any is trained
         models: dict[str, MultiTask] = {}
         for name, strategy in strategies.items():
             models[name], found[name] = learnt(name, strategy, tasks)
@@ -153,7 +156,13 @@ def _run(
         familiar.save(folder)
     write_parquet(stage.output(f"predictions/heads/{training}.parquet"), pd.concat(tables))
     losses = {name: one.losses for name, one in found.items()}
-    choice = {"chosen": use, "reason": "declared" if block.use != AUTO else "validation", "losses": losses}
+    choice = {
+        "chosen": use,
+        "reason": "declared" if block.use != AUTO else "validation",
+        "losses": losses,
+        "labels": list(tasks),
+        "affinity": affinities.get(use or "", []),
+    }
     write_json(stage.output(f"predictions/heads/{training}.json"), choice)
     curves = pd.concat([history for history in histories if len(history)] or histories)[CURVE]
     write_csv(stage.output(f"plots/heads/{training}.csv"), curves)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline_lib.heads.affinity import Affinity
 from pipeline_lib.heads.fitting import has_value
 from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.heads.strategies import Strategy
@@ -28,6 +29,7 @@ class HeadsLearner(nn.Module):
     ``views`` maps uint8 images to one normalised view of them. ``rates`` has the share of the learning rate of each
     parameter of the encoder that is trained. What the strategy leaves as it is stays so, its batch statistics too.
     The weighting is the mean over the labels if it is not given; ``class_weights`` say by label what each class counts.
+    Of several labels ``affinity`` measures who helps whom.
     """
 
     def __init__(
@@ -43,11 +45,14 @@ class HeadsLearner(nn.Module):
             raise ValueError("a model without labels has nothing to learn from labels")
         self.model, self.views, self.pull = model, views, strategy.pull
         self.weighting, self.class_weights = weighting or WEIGHTINGS["equal"](len(model.specs)), class_weights
+        self.affinity = Affinity() if len(model.specs) > 1 else None
         self.rates: dict[nn.Parameter, float] = {}
         for block, rate in strategy.rated(model.encoder):
             self.rates |= {parameter: rate for parameter in block if rate}
             for parameter in block:
                 parameter.requires_grad_(rate > 0)
+        if strategy.layers:
+            self.rates |= dict.fromkeys(strategy.layers.add(model.encoder), 1.0)
         for number, parameter in enumerate(self.rates if self.pull else ()):
             # Not part of checkpoints: who resumes starts from the same weights.
             self.register_buffer(f"start_{number}", parameter.detach().clone(), persistent=False)
@@ -61,6 +66,11 @@ class HeadsLearner(nn.Module):
                 part.eval()
         return self
 
+    def begin_step(self, progress: float) -> None:
+        """Take note of which share of all steps is done."""
+        if self.affinity is not None:
+            self.affinity.begin_step(progress)
+
     def forward(self, images_BCHW: Tensor, **labels: Tensor) -> dict[str, Tensor]:
         """Return what is minimised, and the loss of every label: 0 for one that no image of the batch has.
 
@@ -68,10 +78,15 @@ class HeadsLearner(nn.Module):
         them.
         """
         (view,) = self.views(images_BCHW)
-        losses = label_losses(self.model, self.model.encoder(view), labels, self.class_weights)
+        if self.affinity is not None and self.affinity.due:
+            self.affinity.measure(self.model.encoder, self._losses, view, labels, self.rates)
+        losses = self._losses(self.model.encoder(view), labels)
         known_L = torch.stack([has_value(labels[f"label_{number}"]).any() for number in range(len(losses))])
         loss = self.weighting(torch.stack(list(losses.values())), known_L, list(self.rates))
         return {"loss": loss + self._price() if self.pull else loss, **losses}
+
+    def _losses(self, features_BD: Tensor, labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return label_losses(self.model, features_BD, labels, self.class_weights)
 
     def _price(self) -> Tensor:
         """Return the price of how far the encoder is from where it started."""

@@ -71,6 +71,9 @@ def learn(
 ) -> tuple[pd.DataFrame, Validated]:
     """Train ``model`` by a strategy, in place; return how that went (epoch, loss) and what held-back images say.
 
+    The attribute ``attrs["affinity"]`` of the former has the tables of :class:`~pipeline_lib.heads.affinity.Affinity`,
+    if several labels have trained an encoder.
+
     ``rows`` are the training images, ``labels`` their columns as :func:`~pipeline_lib.heads.learner.label_columns`
     makes them, and ``keys_N`` tells images apart that must not be torn. ``train`` fits a learner to columns.
     ``weighting`` makes one loss of those of several labels, see :mod:`pipeline_lib.heads.weightings`;
@@ -99,6 +102,9 @@ def learn(
         combine = weighting if len(names) > 1 else WEIGHTINGS["equal"]
         learner = HeadsLearner(model, views, strategy, combine(len(names)), weights)
         history = train(learner, {**columns, **{name: one[fitted] for name, one in labels.items()}})
+        if strategy.layers:
+            strategy.layers.merge(model.encoder)
+        history.attrs["affinity"] = learner.affinity.found if learner.affinity else []
     held_back = {name: column[torch.from_numpy(part_N)] for name, column in zip(names, labels.values(), strict=True)}
     validated = validate(model, Rows(rows.images, rows.rows[part_N]), held_back, device)
     if not trains:
