@@ -114,6 +114,19 @@ def test_heads_that_come_first_are_there_before_anything_is_trained(tmp_path: Pa
     assert losses["lp_ft"] == losses["frozen"] < losses["all"]
 
 
+def test_low_rank_updates_are_in_the_weights_when_images_held_back_judge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CONFIG, "encoder", "small_vit")
+    model, validated, _ = learnt(tmp_path, "low_rank", {"multiclass": VALUES["multiclass"]}, lr=1.0)
+    plain = from_config(CONFIG, 0)
+    old, new = plain.state_dict(), model.encoder.state_dict()
+    assert set(old) == set(new) and any(not torch.equal(value, new[key]) for key, value in old.items())
+    assert validated.losses["multiclass"] is not None
+    frozen, _, _ = learnt(tmp_path, "frozen", {"multiclass": VALUES["multiclass"]})
+    assert all(torch.equal(value, frozen.encoder.state_dict()[key]) for key, value in old.items())
+
+
 def test_a_label_that_no_held_back_image_has_says_nothing(tmp_path: Path) -> None:
     model = MultiTask(from_config(CONFIG, 0), {"what": spec_of("multiclass", VALUES["multiclass"])})
     none = {"what": torch.full((NUM,), -100)}

@@ -23,6 +23,7 @@ REASONS = (
     "not_adapted",
     "not_learnt",
     "one_label",
+    "not_alone",
     "one_class",
     "too_few_images",
     "not_classes",
