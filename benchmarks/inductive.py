@@ -73,7 +73,8 @@ class Scale:
     strategies: Sequence[str]
 
 
-WHOLE = Scale(None, 100, (5, 20, 100, ALL), tuple(STRATEGIES))
+# All that a small_cnn can do.
+WHOLE = Scale(None, 100, (5, 20, 100, ALL), tuple(name for name in STRATEGIES if STRATEGIES[name].layers is None))
 QUICK = Scale(800, 10, (10, ALL), ("frozen", "all", "lp_ft", "scratch"))
 
 

@@ -13,6 +13,7 @@ import pipeline_lib
 from pipeline_lib.core.errors import UserError, shown
 from pipeline_lib.core.registry import pick, with_options
 from tasks.blocks.base import listed
+from tasks.blocks.heads import Heads
 from tasks.declaration import Declaration, look_up, read_stages
 from tasks.meta import parse_meta
 from tasks.params import Params, read_params
@@ -77,6 +78,12 @@ def _check_names(params: Params) -> None:
     with written_in("heads"):
         for name in params.heads.strategies:
             _refuse_unknown("heads/strategies", "STRATEGIES", name, "strategies")
+        _check_strategies(params)
+        _refuse_unknown("heads/weightings", "WEIGHTINGS", params.heads.weighting, "weighting")
+        if params.heads.weighting != Heads().weighting:
+            from pipeline_lib.heads.weightings import WEIGHTINGS
+
+            WEIGHTINGS[params.heads.weighting](len(params.labels))  # which says what is not installed
     with written_in("adapt"):
         for name in params.adapt.methods:
             where = f"options.{name}.method" if params.adapt.candidate(name).method else "methods"
@@ -117,6 +124,19 @@ def _check_encoder(name: str, params: Params) -> None:
 
     if not timm.is_model(name):
         build_backbone(name, params.image.channels, params.image.size)  # which says so
+
+
+def _check_strategies(params: Params) -> None:
+    """Raise UserError for a strategy that the encoder cannot do; to know that takes an encoder, if an untrained one."""
+    if set(params.heads.strategies) <= set(Heads().strategies):
+        return
+    from pipeline_lib.encoders.encoder import Encoder
+    from pipeline_lib.heads.strategies import STRATEGIES
+
+    block, channels = params.pretrain, params.image.channels
+    encoder = Encoder(block.encoder, channels, block.size or params.image.size, [0.5] * channels, [0.5] * channels)
+    for name in params.heads.strategies:
+        STRATEGIES[name].refuse(encoder)
 
 
 def _check_hardware(params: Params) -> None:

@@ -14,6 +14,7 @@ from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.roles import Role
 from pipeline_lib.evaluate import declared
 from pipeline_lib.evaluate.adaptation import Bound, adaptation
+from pipeline_lib.evaluate.affinity import affinity_rows
 from pipeline_lib.evaluate.comparisons import rows_of
 from pipeline_lib.evaluate.flat import flat_metrics
 from pipeline_lib.evaluate.pixels import pixel_features
@@ -126,6 +127,7 @@ def run(stage: Stage[Settings]) -> None:
         "representations": [*described, *told],
         "comparisons": compared,
         "delta_m": delta_m(compared, held_out),
+        "affinity": affinity_rows(strategies),
         "scores": model_scores(tasks, judges, heads, adapted, ids, target, params.seed),
         "probes": probes,
         "worth": worth(list(probed.values())),

@@ -20,12 +20,14 @@ from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.roles import Role
 from pipeline_lib.data.rows import Images, Rows
 from pipeline_lib.encoders.encoder import Encoder, from_config, load_encoder, save_model
+from pipeline_lib.heads.affinity import Table
 from pipeline_lib.heads.familiarity import familiarity
 from pipeline_lib.heads.learner import label_columns
 from pipeline_lib.heads.learning import Validated, choose_strategy, learn, validation_part
 from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.heads.predictions import prediction_table
 from pipeline_lib.heads.strategies import STRATEGIES, Strategy
+from pipeline_lib.heads.weightings import WEIGHTINGS
 from pipeline_lib.labels.kind import labelled
 from pipeline_lib.labels.tasks import Task, resolve_tasks
 from pipeline_lib.views import View, augment
@@ -80,6 +82,8 @@ def _run(
     keys_N, apart = keys[images.rows], derive_seed(training, "heads")  # the same images are held back from all
     histories = [pd.DataFrame(columns=CURVE)]
     tables: list[pd.DataFrame] = []
+    affinities: dict[str, list[Table]] = {}
+    weighting = pick(WEIGHTINGS, block.weighting, "weighting")
 
     def learnt(name: str, strategy: Strategy, wanted: Mapping[str, Task]) -> tuple[MultiTask, Validated]:
         seed = derive_seed(training, "heads", name)
@@ -89,8 +93,21 @@ def _run(
         columns = label_columns(model.specs, {label: values[label] for label in wanted})
         views = augment(encoder, block.views.model_dump())(View())
         fitted = partial(train, stage, block, name=name, seed=seed)
-        given = None if (weights_N == 1).all() else weights_N
-        history, validated = learn(strategy, model, images, columns, keys_N, views, fitted, device, apart, given)
+        history, validated = learn(
+            strategy,
+            model,
+            images,
+            columns,
+            keys_N,
+            views,
+            fitted,
+            device,
+            apart,
+            weights_N=None if (weights_N == 1).all() else weights_N,
+            weighting=weighting,
+            class_balanced=block.class_balanced,
+        )
+        affinities[name] = history.attrs.get("affinity", [])
         histories.append(history.assign(model=name))
         return model, validated
 
@@ -110,8 +127,10 @@ def _run(
         predicted(chosen, "none")
     else:
         strategies = {name: pick(STRATEGIES, name, "strategies") for name in block.strategies}
+        if len(tasks) > 1:
+            weighting(len(tasks))  # which refuses one that is not installed, as the next line does
         for strategy in strategies.values():
-            strategy.rated(chosen.encoder)  # which refuses one that the encoder cannot do, before any is trained
+            strategy.refuse(chosen.encoder)  # before any is trained
         for name, strategy in strategies.items():
             models[name], found[name] = learnt(name, strategy, tasks)
             predicted(models[name], name, found[name].calibration)
@@ -122,7 +141,7 @@ def _run(
         tables.append(handed_on.assign(model=pd.array(["multi_task"] * len(handed_on), dtype="string")))
         say(f"heads: {', '.join(tasks)} on {len(images)} images; handing on {use}")
         if len(tasks) > 1:
-            for number, (label, task) in enumerate(tasks.items()):
+            for number, (label, task) in enumerate(list(tasks.items())[: block.baselines]):
                 # Only the place of a label makes the name of a file: labels are the user's words.
                 alone, said = learnt(f"single_task_{number}", strategies[use], {label: task})
                 predicted(alone, "single_task", said.calibration)
@@ -150,7 +169,13 @@ def _run(
         familiar.save(folder)
     write_parquet(stage.output(f"predictions/heads/{training}.parquet"), pd.concat(tables))
     losses = {name: one.losses for name, one in found.items()}
-    choice = {"chosen": use, "reason": "declared" if block.use != AUTO else "validation", "losses": losses}
+    choice = {
+        "chosen": use,
+        "reason": "declared" if block.use != AUTO else "validation",
+        "losses": losses,
+        "labels": list(tasks),
+        "affinity": affinities.get(use or "", []),
+    }
     write_json(stage.output(f"predictions/heads/{training}.json"), choice)
     curves = pd.concat([history for history in histories if len(history)] or histories)[CURVE]
     write_csv(stage.output(f"plots/heads/{training}.csv"), curves)

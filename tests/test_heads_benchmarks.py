@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import frozen_heads, inductive, vendors
+from benchmarks import frozen_heads, inductive, missing_labels, vendors
 from benchmarks.adaptation import Labelled, write_rows
 from benchmarks.inductive import ALL, TARGET, Scale, Task, labels_saved, run_seed
+from pipeline_lib.labels.kind import labelled
 
 
 def test_ours_is_as_right_as_scikit_learn_on_the_features_that_are_drawn():
@@ -74,3 +75,38 @@ def test_concepts_that_score_are_in_no_training_and_budgets_are_shown_to_all(tmp
         assert list(scores) == ["pixels", "frozen", "lp_ft", "scratch", "auto"]
         assert all(0 <= one["score"] <= 1 for one in scores.values())
         assert scores["auto"] in [scores[name] for name in ("frozen", "lp_ft", "scratch")]
+
+
+def test_seven_of_ten_values_of_each_label_are_missing_and_each_label_loses_others():
+    values = {name: np.array(["x", "y"] * 500, dtype=object) for name in ("a", "b")}
+    values["b"][:200] = None
+    found = missing_labels.without(values, 0)
+    kept = {name: labelled(column) for name, column in found.items()}
+    assert (kept["a"].sum(), kept["b"].sum()) == (300, 240) and not kept["b"][:200].any()
+    both = (kept["a"] & kept["b"]).sum()
+    assert 40 < both < 110, "a tenth of what could have both has both"
+    assert all((found[name][kept[name]] == values[name][kept[name]]).all() for name in values)
+    assert labelled(values["a"]).all(), "what is known to the score stays"
+    assert not np.array_equal(kept["a"], labelled(missing_labels.without(values, 1)["a"]))
+
+
+def test_a_label_alone_is_shown_the_images_that_have_it_and_all_labels_all_of_them():
+    rng = np.random.default_rng(0)
+    given = {name: np.where(rng.random(40) < 0.3, "x", None) for name in ("a", "b", "c")}
+    asked = []
+
+    def score(shown, weighting):
+        asked.append((tuple(shown), weighting))
+        return dict.fromkeys(shown, 0.25 * len(shown))
+
+    found = missing_labels.run_seed(0, score, given, ["equal", "uncertainty"])
+    assert asked == [
+        (("a",), "equal"),
+        (("b",), "equal"),
+        (("c",), "equal"),
+        (("a", "b", "c"), "equal"),
+        (("a", "b", "c"), "uncertainty"),
+    ]
+    line = missing_labels.summary([found, {**found, "equal": dict.fromkeys(given, 0.05)}])
+    gain = {"mean": 0.15, "each": [0.5, -0.2]}
+    assert line == {"multi_task": 0.4, "single_task": 0.25, "gain": gain, "better_seeds": 1, "seeds": 2}

@@ -44,7 +44,7 @@ class Joint(Adapter):
         # Two passes, so that each domain is normalised by its own batch statistics.
         source_BD = self.features(source.pop("images_BCHW"))
         other = self.of_target(images_BCHW, source_BD)
-        supervised = label_losses(self.model, source_BD, source)["loss"]
+        supervised = torch.stack(list(label_losses(self.model, source_BD, source).values())).mean()
         return {"loss": supervised + self.weight * other, "source_loss": supervised, self.part: other}
 
     @abstractmethod

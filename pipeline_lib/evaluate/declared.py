@@ -50,6 +50,8 @@ def multi_task(
 ) -> Iterator[Comparison]:
     """Compare ``multi_task`` with ``single_task``, label by label, where each was held out while it was learnt.
 
+    Not every label need have been learnt alone.
+
     ``judges`` and ``ids`` are those of the learnt labels: their truth, and the ids of the judges' rows.
     """
     learnt = [task for task in tasks.values() if task.learn_from != "nothing"]
@@ -61,6 +63,9 @@ def multi_task(
         judge = judges[task.name]
         if judge.problem:
             yield Comparison("multi-task", "multi_task", judge.kind.main, task.name, reason=judge.problem)
+            continue
+        if ("single_task", task.name) not in predictions.models:
+            yield Comparison("multi-task", "multi_task", judge.kind.main, task.name, reason="not_alone")
             continue
         scores = {
             model: judge.replicates(predictions.answers(model, task.name, task.kind, ids[task.name]))

@@ -13,6 +13,8 @@ def flat_metrics(evaluation: Mapping[str, Any]) -> dict[str, float | None]:
         gain = row["baselines"][0] if row["baselines"] else {"gain": None, "low": None, "high": None}
         name = ".".join(filter(None, ("gain", row["kind"], row["label"])))
         flat |= {f"{name}{end}": gain[key] for end, key in (("", "gain"), (".low", "low"), (".high", "high"))}
+    for row in evaluation["affinity"]:
+        flat[f"affinity.{row['of']}.{row['to']}"] = row["value"]
     for row in evaluation["probes"]:
         if row["label"] == evaluation["primary"]:
             flat[f"probe.{row['representation']}.{row['labels_per_class']}"] = row["value"]

@@ -36,20 +36,26 @@ MOST_OUTPUTS = 2**19
 
 
 def choose_penalties(
-    model: MultiTask, names: Sequence[str], features_ND: Tensor, encoded: Sequence[Tensor], folds_N: Tensor
+    model: MultiTask,
+    names: Sequence[str],
+    features_ND: Tensor,
+    encoded: Sequence[Tensor],
+    folds_N: Tensor,
+    class_weights: Mapping[str, Tensor] | None = None,
 ) -> dict[str, float]:
     """Return the penalty of each of the labels ``names``: the one of PENALTIES with which it is least wrong.
 
     That is its loss on the rows of each fold, from 0 on, after a fit to all other rows; rows of the fold -1 are never
     held out. ``features_ND`` are float32, on the device of the model; ``encoded`` are the values of each label, as
-    :meth:`~pipeline_lib.labels.kind.Kind.encode` makes them; ``folds_N`` is int64. The heads stay as they are. Where no
-    fold leaves a value on either side the penalty is GIVEN, and features that are no numbers have none.
+    :meth:`~pipeline_lib.labels.kind.Kind.encode` makes them; ``folds_N`` is int64; ``class_weights`` say by
+    label what each class counts, if not all the same. The heads stay as they are. Where no fold leaves a value on
+    either side the penalty is GIVEN, and features that are no numbers have none.
     """
     if not features_ND.isfinite().all():
         return {}
     space, penalties = _space(features_ND), {}
     for name, encoded_N in track(list(zip(names, encoded, strict=True)), "heads at every penalty", len(names)):
-        problem, known_N = _Problem(KINDS[model.specs[name]["kind"]], model.head(name), space), has_value(encoded_N)
+        problem, known_N = _problem(model, name, space, class_weights), has_value(encoded_N)
         total_G = features_ND.new_zeros(len(PENALTIES))
         for fold in range(int(folds_N.max()) + 1):
             fitted_N, judged_N = known_N & (folds_N != fold), known_N & (folds_N == fold)
@@ -67,6 +73,7 @@ def fit_heads(
     features_ND: Tensor,
     encoded: Sequence[Tensor],
     penalties: Mapping[str, float],
+    class_weights: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Fit heads in place, from where they stand, to all rows, each of ``names`` at its penalty, if it has one.
 
@@ -76,7 +83,7 @@ def fit_heads(
     space = _space(features_ND)
     for name, encoded_N in zip(names, encoded, strict=True):
         if name in penalties:
-            problem, known_N = _Problem(KINDS[model.specs[name]["kind"]], model.head(name), space), has_value(encoded_N)
+            problem, known_N = _problem(model, name, space, class_weights), has_value(encoded_N)
             problem.put(problem.fit(features_ND[known_N], encoded_N[known_N], [penalties[name]], CLOSE))
 
 
@@ -121,6 +128,10 @@ def _space(features_ND: Tensor) -> _Space:
     return _Space(mean_D, *(one.to(features_ND) for one in kept))
 
 
+def _problem(model: MultiTask, name: str, space: _Space, class_weights: Mapping[str, Tensor] | None) -> "_Problem":
+    return _Problem(KINDS[model.specs[name]["kind"]], model.head(name), space, (class_weights or {}).get(name))
+
+
 class _Problem:
     """The fit of one head, at several penalties side by side.
 
@@ -128,8 +139,8 @@ class _Problem:
     directions of the features, each divided by the root of what its variance and the penalty add up to.
     """
 
-    def __init__(self, kind: Kind, head: nn.Module, space: _Space) -> None:
-        self.kind, self.head, self.space = kind, head, space
+    def __init__(self, kind: Kind, head: nn.Module, space: _Space, weights_C: Tensor | None = None) -> None:
+        self.kind, self.head, self.space, self.weights = kind, head, space, weights_C
         # Which parameters a shift of the features goes from and to, and whether the offset is added or taken off.
         of_link = isinstance(head, CumulativeLink)
         self.weight, self.offset, self.sign = ("direction.weight", "first", -1) if of_link else ("weight", "bias", 1)
@@ -156,7 +167,8 @@ class _Problem:
         loss_G = features_ND.new_zeros(num)
         rows = max(1, MOST_OUTPUTS // (num * num_outputs))
         for x_BD, encoded_B in zip(torch.split(features_ND, rows), torch.split(encoded_N, rows), strict=True):
-            part_G = self.kind.losses(self._outputs(heads, x_BD), encoded_B) * (len(x_BD) / max(len(features_ND), 1))
+            part_G = self.kind.losses(self._outputs(heads, x_BD), encoded_B, self.weights)
+            part_G = part_G * (len(x_BD) / max(len(features_ND), 1))
             if part_G.requires_grad:
                 part_G.sum().backward()  # type: ignore[no-untyped-call]
             loss_G += part_G.detach()

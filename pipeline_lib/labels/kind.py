@@ -65,14 +65,17 @@ class Kind(ABC):
         """Return stored values as what :meth:`loss` takes, one row an image; what the spec does not know is missing."""
 
     @abstractmethod
-    def loss(self, outputs_BK: "Tensor", encoded_B: "Tensor") -> "Tensor":
-        """Return the mean loss of the labelled rows, 0 where none is."""
+    def loss(self, outputs_BK: "Tensor", encoded_B: "Tensor", weights_C: "Tensor | None" = None) -> "Tensor":
+        """Return the mean loss of the labelled rows, 0 where none is.
 
-    def losses(self, outputs_AKB: "Tensor", encoded_B: "Tensor") -> "Tensor":
+        ``weights_C`` multiply the losses of the rows of each class; kinds whose images have no single class go without.
+        """
+
+    def losses(self, outputs_AKB: "Tensor", encoded_B: "Tensor", weights_C: "Tensor | None" = None) -> "Tensor":
         """Return the :meth:`loss` of each of several heads, ``[A]``, from all of their outputs."""
         from torch.func import vmap
 
-        found: Tensor = vmap(lambda outputs_KB: self.loss(outputs_KB.T, encoded_B))(outputs_AKB)
+        found: Tensor = vmap(lambda outputs_KB: self.loss(outputs_KB.T, encoded_B, weights_C))(outputs_AKB)
         return found
 
     @abstractmethod

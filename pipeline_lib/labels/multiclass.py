@@ -62,19 +62,20 @@ class Multiclass(Kind):
         number_N = pd.Index(spec["classes"], dtype="object").get_indexer(np.asarray(values_N, dtype=object))
         return torch.from_numpy(np.where(number_N < 0, MISSING, number_N).astype(np.int64))
 
-    def loss(self, outputs_BK: "Tensor", encoded_B: "Tensor") -> "Tensor":
+    def loss(self, outputs_BK: "Tensor", encoded_B: "Tensor", weights_C: "Tensor | None" = None) -> "Tensor":
         """Return the mean cross entropy of the labelled rows, in nats."""
         from torch.nn import functional as F
 
-        total = F.cross_entropy(outputs_BK.float(), encoded_B, ignore_index=MISSING, reduction="sum")
+        total = F.cross_entropy(outputs_BK.float(), encoded_B, weights_C, ignore_index=MISSING, reduction="sum")
         return total / (encoded_B != MISSING).sum().clamp(min=1)
 
-    def losses(self, outputs_AKB: "Tensor", encoded_B: "Tensor") -> "Tensor":
+    def losses(self, outputs_AKB: "Tensor", encoded_B: "Tensor", weights_C: "Tensor | None" = None) -> "Tensor":
         """Return the mean cross entropy of each of several heads, ``[A]``."""
         # Along an axis that is not the last one a processor takes a softmax many rows at a time.
         log_AKB, known_B = outputs_AKB.float().log_softmax(dim=1), encoded_B != MISSING
         place_A1B = encoded_B.clamp(min=0).expand(len(log_AKB), 1, -1)
-        of_truth_AB = log_AKB.gather(1, place_A1B).squeeze(1) * known_B
+        counted_B = known_B if weights_C is None else known_B * weights_C[encoded_B.clamp(min=0)]
+        of_truth_AB = log_AKB.gather(1, place_A1B).squeeze(1) * counted_B
         return -of_truth_AB.sum(dim=1) / known_B.sum().clamp(min=1)
 
     def decode(self, outputs_NK: "Tensor", spec: Spec) -> np.ndarray:

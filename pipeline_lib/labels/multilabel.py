@@ -71,7 +71,7 @@ class Multilabel(Kind):
         has_NK[~labelled(values_N)] = np.nan
         return torch.from_numpy(has_NK)
 
-    def loss(self, outputs_BK: "Tensor", encoded_B: "Tensor") -> "Tensor":
+    def loss(self, outputs_BK: "Tensor", encoded_B: "Tensor", weights_C: "Tensor | None" = None) -> "Tensor":
         """Return the mean binary cross entropy of the labelled rows and all tags, in nats."""
         from torch.nn import functional as F
 

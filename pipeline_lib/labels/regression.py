@@ -65,7 +65,7 @@ class Regression(Kind):
 
         return torch.from_numpy((_numbers(values_N) - spec["mean"]) / spec["std"]).float()
 
-    def loss(self, outputs_BK: "Tensor", encoded_B: "Tensor") -> "Tensor":
+    def loss(self, outputs_BK: "Tensor", encoded_B: "Tensor", weights_C: "Tensor | None" = None) -> "Tensor":
         """Return the mean squared error of the labelled rows, in squared standard deviations."""
         known_B = ~encoded_B.isnan()
         errors = (outputs_BK.float().squeeze(1) - encoded_B.nan_to_num()) ** 2

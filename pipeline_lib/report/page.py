@@ -11,6 +11,7 @@ import pandas as pd
 
 from pipeline_lib.data.roles import Role
 from pipeline_lib.report import charts, sections
+from pipeline_lib.report.affinity import affinity
 from pipeline_lib.report.environment import environment, own, policy
 from pipeline_lib.report.results import results
 from pipeline_lib.report.sentences import lines
@@ -67,6 +68,7 @@ def render_page(
             applies=applies(evaluation),
             map=target_map(evaluation, target, projections, predictions, model, thumbnails, seed),
             results=results(evaluation),
+            affinity=affinity(evaluation["affinity"]),
             findings=findings,
             selection=selection,
             cards=sections.cards(roles),

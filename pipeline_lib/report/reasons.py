@@ -120,6 +120,14 @@ def _one_label(rows: Sequence[Row], evaluation: Mapping[str, Any]) -> str:
     )
 
 
+def _not_alone(rows: Sequence[Row], evaluation: Mapping[str, Any]) -> str:
+    are = "is" if len(rows) == 1 else "are"
+    return (
+        f"is not measured for {_labels(rows)}, which {are} not learnt alone too: more baselines of heads would make "
+        "it possible"
+    )
+
+
 def kept_because(choices: Sequence[Mapping[str, Any]]) -> str:
     """Return why models were left as they were trained, as a clause."""
     return joined(list(dict.fromkeys(KEPT[choice["reason"]] for choice in choices)))
@@ -179,6 +187,7 @@ REASONS: Mapping[str, tuple[str, Callable[[Sequence[Row], Mapping[str, Any]], st
     "not_adapted": ("no adapter is handed on", _not_adapted),
     "not_learnt": ("not learnt", _not_learnt),
     "one_label": ("the only label", _one_label),
+    "not_alone": ("not learnt alone", _not_alone),
     "one_class": ("one class only", _one_class),
     "too_few_images": ("too few labelled test images", _too_few_images),
     "not_classes": ("no classes", _not_classes),

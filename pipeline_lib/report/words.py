@@ -48,6 +48,7 @@ NAMES = {
     "lp_ft": "the encoder trained after its heads",
     "layer_decay": "the encoder trained more slowly in its first layers",
     "l2_sp": "the encoder trained near its pretrained weights",
+    "low_rank": "the encoder with low-rank updates of its layers",
     "single_task": "a model of its own",
     "multi_task": "one model for all labels",
     "source_only": "the model as trained on the source",

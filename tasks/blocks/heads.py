@@ -17,6 +17,9 @@ class Heads(Block):
 
     strategies: Annotated[list[str], Field(min_length=1)] = Field(default=["frozen", "lp_ft", "scratch"])
     use: str = "lp_ft"
+    weighting: str = "equal"
+    class_balanced: bool = False
+    baselines: Annotated[int, Field(ge=0)] = 5
     epochs: Count = 12
     batch_size: Several = 128
     lr: Positive = 4e-3

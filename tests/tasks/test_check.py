@@ -11,6 +11,8 @@ from ruamel.yaml import YAML
 
 from benchmarks.scratch import ROOT
 from pipeline_lib.core.errors import UserError
+from pipeline_lib.heads.strategies import STRATEGIES
+from pipeline_lib.heads.weightings import conflict
 from tasks.check import main, registered
 from tasks.yaml_files import DVC_FILE, PARAMS_FILE
 
@@ -58,6 +60,8 @@ def test_what_is_right_is_said_to_be_so(capsys: pytest.CaptureFixture[str]) -> N
         ({"pretrain__method": "simlcr"}, r"pretrain in params\.yaml: method is 'simlcr', .* 'simclr'"),
         ({"pretrain__options": {"temprature": 1}}, r"pretrain in params\.yaml: options .*temprature.*'temperature'"),
         ({"heads__strategies": ["al"], "heads__use": "auto"}, r"heads in params\.yaml: strategies is 'al', .* 'all'"),
+        ({"heads__strategies": ["low_rank"], "heads__use": "auto"}, r"^heads in .*: strategies name low_rank, .*_vit"),
+        ({"heads__weighting": "uncertain"}, r"heads in params\.yaml: weighting is 'uncertain', .* 'uncertainty'"),
         ({"pretrain__options": {"temperature": -1}}, r"pretrain in params\.yaml: options\.temperature is -1"),
         ({"pretrain__encoder": "small_cn"}, r"pretrain in params\.yaml: encoder is 'small_cn', .* 'small_cnn'"),
         ({"pretrain__weights": "file", "pretrain__weights_path": "no.pt"}, r"weights_path in params\.yaml is 'no\.pt'"),
@@ -78,6 +82,24 @@ def test_what_params_yaml_alone_gets_wrong_is_one_sentence(changes: dict[str, An
         main()
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize("encoder", ["small_cnn", "small_vit"])
+def test_strategies_that_an_encoder_can_do_are_valid(encoder: str) -> None:
+    able = [name for name in STRATEGIES if name != "low_rank" or encoder == "small_vit"]
+    change(heads__strategies=able, heads__use="auto", pretrain__encoder=encoder)
+    main()
+
+
+def test_a_weighting_whose_package_is_missing_is_refused_by_the_name_of_its_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(conflict, "find_spec", lambda package: None)
+    change(heads__weighting="uncertainty")
+    main()
+    change(heads__weighting="mgda")
+    with pytest.raises(UserError, match=r"^heads in params\.yaml: weighting needs torchjd, .*\[multitask\]"):
+        main()
 
 
 @pytest.mark.parametrize(
@@ -105,7 +127,7 @@ def test_what_dvc_yaml_gets_wrong_is_one_sentence(old: str, new: str, sentence: 
     ("package", "registry"),
     [
         ("data/readers", "READERS"), ("select", "SELECTORS"), ("methods", "METHODS"), ("adapt", "ADAPTERS"),
-        ("encoders", "ENCODERS"), ("heads/strategies", "STRATEGIES"),
+        ("encoders", "ENCODERS"), ("heads/strategies", "STRATEGIES"), ("heads/weightings", "WEIGHTINGS"),
     ],
 )  # fmt: skip
 def test_names_are_those_of_the_dict(package: str, registry: str) -> None:

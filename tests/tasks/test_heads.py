@@ -32,6 +32,8 @@ from tests.tasks.project import (
 MODEL, PREDICTIONS, CURVE = "models/heads/0", "predictions/heads/0.parquet", "plots/heads/0.csv"
 CHOICE = "predictions/heads/0.json"
 SELECTION = "selection/source.parquet"
+# What small_cnn can do.
+ABLE = [name for name in STRATEGIES if name != "low_rank"]
 ONE_LABEL: dict[str, Any] = {"labels": {"place": "multiclass"}}
 COLUMNS = ["id", "model", "label", "predicted_class", "predicted_value", "confidence"]
 
@@ -71,11 +73,11 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 def test_labels_of_the_source_are_learnt_by_every_strategy(capsys: pytest.CaptureFixture[str]) -> None:
-    write_params(heads={"strategies": list(STRATEGIES)})
+    write_params(heads={"strategies": ABLE})
     run("heads")
     found = predictions()
     assert list(found) == COLUMNS
-    pairs = {(model, label) for model in (*STRATEGIES, "multi_task", "single_task") for label in PARAMS["labels"]}
+    pairs = {(model, label) for model in (*ABLE, "multi_task", "single_task") for label in PARAMS["labels"]}
     assert set(zip(found["model"], found["label"], strict=True)) == pairs
     assert all(set(part["id"]) == ids_of("drawn") for _, part in found.groupby(["model", "label"]))
     count = len(pairs) // 2 * len(ids_of("drawn"))
@@ -92,13 +94,14 @@ def test_labels_of_the_source_are_learnt_by_every_strategy(capsys: pytest.Captur
     assert set(config["framing"]) == {"drawn", "printed"}
     framing = {"background": 0, "content": 12, "invert": False, "levels": [0, 255], "size": 12}
     assert config["framing"]["drawn"] == framing and config["target"] == ["printed"]
-    trained = {*STRATEGIES, "single_task_0", "single_task_1"} - {"frozen"}
+    trained = {*ABLE, "single_task_0", "single_task_1"} - {"frozen"}
     assert set(pd.read_csv(CURVE)["model"]) == trained
-    keys = {f"loss.{name}" for name in trained} | {f"validation.{name}" for name in STRATEGIES}
+    keys = {f"loss.{name}" for name in trained} | {f"validation.{name}" for name in ABLE}
     assert set(read_json(Path("metrics/heads/0.json"))) == keys
     choice = read_json(Path(CHOICE))
-    assert (choice["chosen"], choice["reason"], set(choice["losses"])) == ("scratch", "declared", set(STRATEGIES))
+    assert (choice["chosen"], choice["reason"], set(choice["losses"])) == ("scratch", "declared", set(ABLE))
     assert all(set(losses) == set(PARAMS["labels"]) for losses in choice["losses"].values())
+    assert choice["labels"] == ["place", "light"] and np.array(choice["affinity"]).shape[1:] == (2, 2)
     assert "place, light on 42 images; handing on scratch" in capsys.readouterr().out
 
 
@@ -136,6 +139,40 @@ def test_a_strategy_that_the_encoder_cannot_do_is_refused_before_any_training(mo
     with pytest.raises(UserError, match=sentence):
         run("heads")
     assert not Path("models/heads").exists() and not Path(".graftline").exists()
+
+
+def test_labels_are_weighed_by_name_and_a_label_alone_is_not() -> None:
+    found = []
+    for weighting in ("equal", "uncertainty"):
+        write_params(heads={"strategies": ["scratch"], "weighting": weighting, "epochs": 3})
+        run("heads")
+        light = predictions().query("label == 'light'")
+        found.append({model: part["predicted_value"].tolist() for model, part in light.groupby("model")})
+    equal, uncertainty = found
+    assert equal["multi_task"] != uncertainty["multi_task"] and equal["single_task"] == uncertainty["single_task"]
+
+
+def test_rare_classes_count_more_where_that_is_asked_for() -> None:
+    found = []
+    change_label(
+        "drawn", "place", "train", lambda values: values.where((values != "at 1") | (np.arange(len(values)) < 9))
+    )
+    for balanced in (False, True):
+        write_params(**ONE_LABEL, heads={"strategies": ["frozen", "all"], "use": "all", "class_balanced": balanced})
+        run("heads")
+        found.append(read_json(Path("metrics/heads/0.json")))
+    assert found[0]["loss.all"] != found[1]["loss.all"]
+
+
+@pytest.mark.parametrize(("baselines", "alone"), [(0, []), (1, ["place"]), (5, ["place", "light"])])
+def test_only_so_many_labels_are_learnt_alone_too(baselines: int, alone: list[str]) -> None:
+    write_params(heads={"strategies": ["scratch"], "baselines": baselines})
+    run("heads")
+    found = predictions()
+    assert found.query("model == 'single_task'")["label"].unique().tolist() == alone
+    assert set(found.query("model == 'multi_task'")["label"]) == {"place", "light"}
+    names = {f"single_task_{number}" for number in range(len(alone))}
+    assert set(pd.read_csv(CURVE)["model"]) == {"scratch"} | names
 
 
 class OneBlock(torch.nn.Module):

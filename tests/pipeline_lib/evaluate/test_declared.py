@@ -88,6 +88,15 @@ def test_every_label_that_is_learnt_is_compared_with_a_model_of_its_own() -> Non
     assert all(one.gains()["single_task"].value > 0 for one in found)
 
 
+def test_a_label_that_is_not_learnt_alone_is_compared_with_nothing() -> None:
+    tasks = {name: task(TRUTH, name=name) for name in ("one", "two")}
+    judges = {name: judge_of(TRUTH, tasks[name].kind) for name in tasks}
+    answers = {(model, "one"): TRUTH for model in ("multi_task", "single_task")} | {("multi_task", "two"): TRUTH}
+    ids = {name: IDS[judge.rows] for name, judge in judges.items()}
+    found = list(declared.multi_task(tasks, judges, predictions_of(answers, list(IDS)), ids))
+    assert [(one.label, one.reason) for one in found] == [("one", None), ("two", "not_alone")]
+
+
 @pytest.mark.parametrize(("num", "reason", "label"), [(0, "not_learnt", None), (1, "one_label", "kind 0")])
 def test_fewer_than_two_labels_have_nothing_to_share(num: int, reason: str, label: str | None) -> None:
     tasks = {

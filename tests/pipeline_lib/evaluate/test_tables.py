@@ -142,6 +142,7 @@ def test_flat_names_hold_every_number_and_none_twice() -> None:
         + sum(3 for _ in evaluation["comparisons"])
         + len(evaluation["probes"])
         + len(evaluation["scores"])
+        + len(evaluation["affinity"])
     )
     numbers += 6 * len(evaluation["clusterings"]) + 2 * (len(evaluation["projections"]) + len(evaluation["shift"]))
     assert len(flat) == numbers
@@ -151,7 +152,8 @@ def test_flat_gains_are_those_over_the_reference_and_null_where_there_are_none()
     measured = {**compared("digit", 0.9, 0.8), "kind": "transductive"}
     measured["baselines"] = [{"gain": 0.1, "low": 0.05, "high": 0.15}, {"gain": 0.7, "low": 0.6, "high": 0.8}]
     not_measured = {"kind": "self-taught", "label": None, "baselines": []}
-    none = {name: [] for name in ("probes", "worth", "scores", "clusterings", "projections", "shift")}
+    empty = ("affinity", "probes", "worth", "scores", "clusterings", "projections", "shift")
+    none = {name: [] for name in empty}
     assert flat_metrics({"comparisons": [measured, not_measured], **none}) == {
         "gain.transductive.digit": 0.1,
         "gain.transductive.digit.low": 0.05,

@@ -47,26 +47,32 @@ def widened(model: MultiTask, x_ND: np.ndarray) -> Tensor:
     return torch.from_numpy(np.pad(x_ND, ((0, 0), (0, model.encoder.num_features - x_ND.shape[1]))))
 
 
-def fitted(kind: str) -> tuple[np.ndarray, np.ndarray, float, Tensor, dict[str, Any]]:
+def fitted(
+    kind: str, class_weights: dict[str, Tensor] | None = None
+) -> tuple[np.ndarray, np.ndarray, float, Tensor, dict[str, Any]]:
     """Return features, values, the price of half the squared weights, the head's outputs, and the spec."""
     x_ND, values, spec = problem(kind)
     model = make_model({"what": spec})
     wide_ND = widened(model, x_ND)
     given = (model, ["what"], wide_ND, [KINDS[kind].encode(values, spec)])
-    penalties = choose_penalties(*given, FOLDS)
-    fit_heads(*given, penalties)
+    penalties = choose_penalties(*given, FOLDS, class_weights)
+    fit_heads(*given, penalties, class_weights)
     with torch.no_grad():
         price = penalties["what"] * float(wide_ND.var(dim=0, correction=0).mean())
         return x_ND, values, price, model.head("what")(wide_ND), spec
 
 
+@pytest.mark.parametrize("weights", [None, (0.3, 2.5, 1.2)])
 @pytest.mark.parametrize("kind", ["multiclass", "binary"])
-def test_classes_are_fitted_as_by_logistic_regression(kind: str) -> None:
-    x_ND, values, price, outputs, _ = fitted(kind)
+def test_classes_are_fitted_as_by_logistic_regression(kind: str, weights: tuple[float, ...] | None) -> None:
+    classes = ["a", "c"] if kind == "binary" else ["a", "b", "c"]
+    counts = dict(zip(classes, weights, strict=False)) if weights else None
+    given = {"what": torch.tensor(list(counts.values()))} if counts else None
+    x_ND, values, price, outputs, _ = fitted(kind, given)
     known = np.array([value is not None for value in values])
     # Of two classes scikit-learn fits one score where a softmax has two, whose squares add up to half of its.
     price = price / 2 if kind == "binary" else price
-    peer = LogisticRegression(C=1 / (known.sum() * price), tol=1e-8, max_iter=10_000)
+    peer = LogisticRegression(C=1 / (known.sum() * price), tol=1e-8, max_iter=10_000, class_weight=counts)
     peer.fit(x_ND[known].astype(np.float64), values[known].astype(str))
     np.testing.assert_allclose(outputs.softmax(dim=1).numpy(), peer.predict_proba(x_ND), atol=2e-3)
 

@@ -15,10 +15,12 @@ from pipeline_lib.encoders.encoder import Encoder, from_config
 from pipeline_lib.heads.learner import HeadsLearner
 from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.heads.strategies import STRATEGIES, Strategy
+from pipeline_lib.heads.strategies.low_rank import RANK
 from pipeline_lib.training.optimisers import make_optimizer
 
 SIZE = 16
 SPEC = {"kind": "multiclass", "classes": ["a", "b"]}
+ON_ALL = [name for name in STRATEGIES if STRATEGIES[name].layers is None]  # whatever the encoder
 ENCODERS = {"small_cnn": 4, "small_vit": 7, "resnet10t": 5, "tf_efficientnet_lite0": 17}
 
 
@@ -59,7 +61,7 @@ def test_a_strategy_has_its_own_name_and_a_rate_for_each_block(name: str) -> Non
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", ON_ALL)
 def test_only_blocks_with_a_rate_move_and_the_others_keep_their_statistics(name: str, encoder: str) -> None:
     learner = make_learner(STRATEGIES[name], encoder)
     blocks, rates = blocks_of(learner.model.encoder), STRATEGIES[name].rates(ENCODERS[encoder])
@@ -85,7 +87,7 @@ def test_only_blocks_with_a_rate_move_and_the_others_keep_their_statistics(name:
         assert same and same != statistics
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", ON_ALL)
 def test_each_block_learns_at_its_share_of_the_rate(name: str) -> None:
     learner = make_learner(STRATEGIES[name])
     blocks, rates = blocks_of(learner.model.encoder), STRATEGIES[name].rates(4)
@@ -148,11 +150,12 @@ def test_what_an_encoder_cannot_do_is_refused_in_a_sentence(name: str) -> None:
     encoder = make_encoder()
     encoder.backbone, encoder.name = Plain(), "mine"
     assert len(blocks_of(encoder)) == 1
-    if STRATEGIES[name].least_blocks == 1:
+    if STRATEGIES[name].least_blocks == 1 and STRATEGIES[name].layers is None:
+        STRATEGIES[name].refuse(encoder)
         assert len(STRATEGIES[name].rated(encoder)) == 1
         return
-    with pytest.raises(UserError, match=rf"^strategies name {name}, .* but 'mine' is one: leave {name} out, or choose"):
-        STRATEGIES[name].rated(encoder)
+    with pytest.raises(UserError, match=rf"^strategies name {name}, .* but 'mine' is .*: leave {name} out, or choose"):
+        STRATEGIES[name].refuse(encoder)
 
 
 @pytest.mark.parametrize(
@@ -162,3 +165,35 @@ def test_a_sequence_is_cut_before_each_layer_that_multiplies(make: Callable[[], 
     encoder = make_encoder()
     encoder.backbone = make()
     assert [len(block) for block in blocks_of(encoder)] == [4, 2]
+
+
+@pytest.mark.parametrize("name", ["small_vit", "vit_tiny_patch16_224", "deit_tiny_patch16_224"])
+def test_low_rank_updates_alone_are_trained_and_end_up_in_the_weights(name: str) -> None:
+    strategy, layers = STRATEGIES["low_rank"], STRATEGIES["low_rank"].layers
+    assert layers is not None
+    before = make_encoder(name)
+    strategy.refuse(before)
+    learner = make_learner(strategy, name)
+    encoder = learner.model.encoder
+    images = batch()["images_BCHW"]
+    torch.testing.assert_close(encoder(encoder.normalise(images)), before(before.normalise(images)), msg="0 at first")
+    optimizer = make_optimizer("sgd", learner.parameters(), 0.5, 0.0, learner.rates)
+    for _ in range(2):
+        optimizer.zero_grad()
+        learner(**batch())["loss"].backward()
+        optimizer.step()
+    trained = encoder(encoder.normalise(images))
+    layers.merge(encoder)
+    torch.testing.assert_close(encoder(encoder.normalise(images)), trained)
+    old, new = before.state_dict(), encoder.state_dict()
+    assert set(old) == set(new), "what is kept is a plain encoder"
+    moved = {key for key, value in old.items() if not torch.equal(value, new[key])}
+    linear = {f"backbone.{key}.weight" for key, one in before.backbone.named_modules() if isinstance(one, nn.Linear)}
+    assert moved == linear and linear
+    assert all(torch.linalg.matrix_rank(new[key] - old[key], rtol=1e-4) <= RANK for key in moved)
+
+
+def test_convolutions_have_no_low_rank_updates() -> None:
+    for name in ("small_cnn", "resnet10t", "tf_efficientnet_lite0"):
+        with pytest.raises(UserError, match=rf"^strategies name low_rank, .* but '{name}' is none: .* small_vit or"):
+            STRATEGIES["low_rank"].refuse(make_encoder(name))

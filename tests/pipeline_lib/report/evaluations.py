@@ -23,6 +23,7 @@ REASONS = (
     "not_adapted",
     "not_learnt",
     "one_label",
+    "not_alone",
     "one_class",
     "too_few_images",
     "not_classes",
@@ -174,6 +175,11 @@ def make_evaluation(
         "representations": [{"name": name, "dim": 8, "what": f"what {name} is"} for name in REPRESENTATIONS],
         "comparisons": comparisons,
         "delta_m": None,
+        "affinity": [
+            {"of": of["name"], "to": to["name"], "value": 0.002, "low": 0.001, "high": 0.003}
+            for of in tasks
+            for to in tasks
+        ],
         "scores": [
             make_score(domain, model, task["name"], task["kind"])
             for task in tasks

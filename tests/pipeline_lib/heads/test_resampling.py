@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline_lib.heads.weighting import resampled
+from pipeline_lib.heads.resampling import resampled
 
 
 @pytest.mark.parametrize("seed", range(5))
