@@ -21,9 +21,9 @@ import math
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import t as student
@@ -69,36 +69,51 @@ class Scale:
     strategies: Sequence[str]
 
 
-WHOLE = Scale(1200, 20, 10**6, STRATEGIES)
+WHOLE = Scale(1200, 60, 10**6, STRATEGIES)
 QUICK = Scale(300, 2, 2, (RANDOM, NEAREST, EVERYTHING))
+
+
+class Mixture(NamedTuple):
+    """Drawings and as many photographs in a random order, with what strategies see of them and of the target."""
+
+    images: np.ndarray
+    is_drawing: np.ndarray
+    source_ND: np.ndarray  # noqa: N815
+    target_MD: np.ndarray  # noqa: N815
+
+
+def mixed(
+    emoji: Mapping[str, Labelled], photographs: np.ndarray, concepts: Mapping[str, np.ndarray], seed: int
+) -> Mixture:
+    """Return the source of a seed, which has no concept of the test side, beside the target's training images."""
+    test = tested(concepts, seed)
+    drawings = np.concatenate([emoji[vendor].images[~test[vendor]] for vendor in emoji if vendor != TARGET])
+    rng = np.random.default_rng(derive_seed(seed, "mixture"))
+    others = photographs[rng.choice(len(photographs), len(drawings), replace=False)]
+    order = rng.permutation(2 * len(drawings))
+    images, shown = np.concatenate([drawings, others])[order], emoji[TARGET].images[~test[TARGET]]
+    channels_last = [each.transpose(0, 2, 3, 1) for each in (images, shown)]
+    return Mixture(images, order < len(drawings), *pixel_components(channels_last, seed))
 
 
 def run_seed(
     emoji: Mapping[str, Labelled], photographs: np.ndarray, concepts: Mapping[str, np.ndarray], scale: Scale, task: Task
 ) -> dict[str, dict[str, float]]:
     """Return the ``score`` of every strategy and the share of emoji among what it keeps, ``in_domain``."""
-    test = tested(concepts, task.seed)
-    drawings = np.concatenate([emoji[vendor].images[~test[vendor]] for vendor in emoji if vendor != TARGET])
-    rng = np.random.default_rng(derive_seed(task.seed, "mixture"))
-    others = photographs[rng.choice(len(photographs), len(drawings), replace=False)]
-    order = rng.permutation(2 * len(drawings))
-    mixture, is_drawing = np.concatenate([drawings, others])[order], order < len(drawings)
-    shown = emoji[TARGET].images[~test[TARGET]]
-    channels_last = [images.transpose(0, 2, 3, 1) for images in (mixture, shown)]
-    source_ND, target_MD = pixel_components(channels_last, task.seed)
-
+    mixture = mixed(emoji, photographs, concepts, task.seed)
+    num_drawings = int(mixture.is_drawing.sum())
     found: dict[str, dict[str, float]] = {}
     for name in scale.strategies:
-        size = None if name == EVERYTHING else len(drawings)
-        chosen = SELECTORS[name](source_ND, target_MD, size, task.seed)
+        size = None if name == EVERYTHING else num_drawings
+        chosen = SELECTORS[name](mixture.source_ND, mixture.target_MD, size, task.seed)
         # Twice as many images in half of the epochs are as many steps.
         epochs = scale.epochs // 2 if name == EVERYTHING else scale.epochs
         with tempfile.TemporaryDirectory(dir=task.folder) as folder:
             own = Task(**{**vars(task), "folder": Path(folder)})
-            encoder, start = pretrained(mixture[chosen.rows], own, epochs)
+            encoder, start = pretrained(mixture.images[chosen.rows], own, epochs)
         if not found:
             found[UNTRAINED] = {"score": probed(start(), task), "in_domain": math.nan}
-        found[name] = {"score": probed(encoder, task), "in_domain": float(is_drawing[chosen.rows].mean())}
+        found[name] = {"score": probed(encoder, task), "in_domain": float(mixture.is_drawing[chosen.rows].mean())}
         say(f"seed {task.seed}, {name}: {found[name]['score']:.4f}, {found[name]['in_domain']:.0%} emoji")
     return found
 
@@ -134,12 +149,12 @@ def main() -> None:
     options = parser(__doc__, RESULT)
     options.add_argument("--quick", action="store_true", help="fewer images, epochs and strategies, and two seeds")
     options.add_argument("--strategies", default=",".join(STRATEGIES), help="with commas between (default: all)")
+    options.add_argument("--epochs", type=int, default=WHOLE.epochs, help="over a choice (default: %(default)s)")
     arguments = options.parse_args()
     asked = [pick({one: one for one in STRATEGIES}, name, "--strategies") for name in arguments.strategies.split(",")]
-    scale = (
-        QUICK if arguments.quick else replace(WHOLE, strategies=[RANDOM, *(name for name in asked if name != RANDOM)])
-    )
-    result = RESULT if set(asked) == set(STRATEGIES) else RESULT.with_stem(f"{RESULT.stem}_part")
+    strategies = [RANDOM, *(name for name in asked if name != RANDOM)]
+    scale = QUICK if arguments.quick else replace(WHOLE, strategies=strategies, epochs=arguments.epochs)
+    result = RESULT if set(strategies) == set(STRATEGIES) else RESULT.with_stem(f"{RESULT.stem}_part")
     emoji, concepts = read_emoji(arguments.data, scale.images)
     photographs, _ = read_images(arguments.data / "cifar10/train.parquet", SIZE, channels=3, background=255)
     runs = []
@@ -160,7 +175,7 @@ def main() -> None:
             runs.append(run_seed(emoji, photographs, concepts, scale, task))
         line, gains = summary(runs)
         if arguments.save:  # after each, since they take long
-            save(result, summary=line, gains=gains, runs=runs, quick=arguments.quick, images=scale.images)
+            save(result, summary=line, gains=gains, runs=runs, quick=arguments.quick, scale=asdict(scale))
     print(json.dumps(line))
 
 
