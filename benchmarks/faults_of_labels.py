@@ -97,13 +97,17 @@ def false_findings(sets: Mapping[str, Labelled], draws: int) -> dict[str, list[s
     for name, one in sets.items():
         found[name] = []
         for draw in range(draws):
-            order = np.random.default_rng(draw).permutation(np.unique(one.groups))
-            halves = [np.flatnonzero(np.isin(one.groups, part))[:HALF] for part in np.array_split(order, 2)]
+            rng = np.random.default_rng(draw)
+            order = rng.permutation(np.unique(one.groups))
+            halves = [
+                np.sort(rng.permutation(np.flatnonzero(np.isin(one.groups, part)))[:HALF])
+                for part in np.array_split(order, 2)
+            ]
             source, target = (one.role(role, rows) for role, rows in zip(("source", "target"), halves, strict=True))
             said = find(audit(source, target, sample=HALF, permutations=200, seed=draw), {})
             above = [each["sentence"] for each in said if each["level"] != "info"]
             found[name] += [f"draw {draw}: {sentence}" for sentence in above if TRUE_OF_ALL not in sentence]
-            say(f"{name}, draw {draw + 1} of {draws}: {len(found[name])} findings so far")
+            say(f"{name}, draw {draw + 1} of {draws}: {found[name][-1:] or 'nothing so far'}")
     return found
 
 

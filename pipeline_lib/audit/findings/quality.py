@@ -41,7 +41,8 @@ def quality(role: str, described: Mapping[str, Any]) -> Iterator[Finding]:
         if poor["count"]:
             share = poor["count"] / measured["num_judged"]
             yield finding(
-                level(share, WARN_POOR),
+                # Grey pictures are as good as others, and often meant to be so.
+                level(0.0 if name == "grey" else share, WARN_POOR),
                 "quality",
                 f"{images(poor['count'], role)} {POOR[name]} ({share:.1%} of those looked at)",
                 "such images are learnt badly, and a model may take the look for a class if one class has more of them",

@@ -275,3 +275,13 @@ def test_roles_of_ingested_datasets_are_audited(tmp_path: Path) -> None:
     assert result["duplicates_across"]["count"] == 20
     assert result["shared"] == result["sets"]["target"]["datasets"]["t"]["test"]
     assert set(result["sets"]["source"]["datasets"]) == {"a", "b"}
+
+
+def test_one_image_in_a_domain_and_a_class_for_each_image_are_said() -> None:
+    num = 120
+    labels = {"what": [f"class {row}" for row in range(num)], "who": ["a", "b"] * (num // 2)}
+    one = role("target", {"t": squares(1)[0]}, {"what": ["class 0"], "who": ["c"]})
+    result = audit(role("source", {"a": squares(num)[0]}, labels), one, **SETTINGS)
+    assert "too few images" in sentences(result, "warning")
+    assert result["sets"]["source"]["label_errors"]["what"]["num_judged"] == 0 and result["priors"]["what"] is None
+    assert all({"about", "effect", "advice"} <= set(finding) for finding in find(result, NOTHING))
