@@ -3,18 +3,17 @@
 ``python -m benchmarks.missing_labels --data DIR --seeds N [--quick]`` reads DIR/emoji/openmoji_color.parquet. An emoji
 has a category (of nine), a skin tone (ordinal), a gender and is a sequence or not; of each of these four, 70% of the
 training images lose the value, at random and each label for itself. One model is trained for all labels, by each
-weighting, and one for each label alone, on the images that have it. All start from the same random weights, and make
-as many steps. Concepts that score are in no training. It ends with one line of JSON, of means over labels and seeds of
-what each label's kind is judged by (balanced accuracy, quadratic kappa):
+weighting, and one for each label alone, on the images that have it. All start from the same random weights, and see
+every image that they may as often, as in the pipeline. Concepts that score are in no training. It ends with one line of
+JSON, of means over labels and seeds of what each label's kind is judged by (balanced accuracy, quadratic kappa):
 
 ``{"multi_task": …, "single_task": …, "gain": {"mean": …, "each": […]}, "better_seeds": …, "seeds": N}``
 
 where ``multi_task`` weighs labels equally and ``gain`` is what it adds, seed by seed. ``--save`` writes every label,
-seed and weighting to benchmarks/results, after every seed; ``--quick`` takes 800 images and a few steps.
+seed and weighting to benchmarks/results, after every seed; ``--quick`` takes 800 images and a few epochs.
 """
 
 import json
-import math
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -54,7 +53,7 @@ LABELS = {"category": "multiclass", "skin_tone": "ordinal", "gender": "multiclas
 MISSING, TEST_FRACTION = 0.7, 0.3
 # A mirror image of a drawing is a drawing.
 HEADS = Heads(views=Heads().views.model_copy(update={"flip": 0.5}))
-STEPS, QUICK_STEPS, QUICK_IMAGES = 300, 40, 800  # of a training, whatever the number of its images
+EPOCHS, QUICK_EPOCHS, QUICK_IMAGES = 20, 5, 800
 PLAIN = ("equal", "uncertainty")
 
 Values = Mapping[str, np.ndarray]
@@ -92,7 +91,7 @@ def scores(
     keys: np.ndarray,
     weighting: str,
     seed: int,
-    steps: int,
+    epochs: int,
     device: torch.device,
     recipe: Mapping[str, Any],
 ) -> dict[str, float]:
@@ -116,7 +115,7 @@ def scores(
             label_columns(specs, shown),
             keys[train[own]],
             views,
-            partial(_fit, steps=steps, seed=seed, device=device, folder=Path(checkpoints)),
+            partial(_fit, epochs=epochs, seed=seed, device=device, folder=Path(checkpoints)),
             device,
             seed,
             weighting=WEIGHTINGS[weighting],
@@ -136,14 +135,13 @@ def _spec(name: str, values_N: np.ndarray) -> dict[str, Any]:
 
 
 def _fit(
-    learner: torch.nn.Module, columns: Mapping[str, Any], *, steps: int, seed: int, device: torch.device, folder: Path
+    learner: torch.nn.Module, columns: Mapping[str, Any], *, epochs: int, seed: int, device: torch.device, folder: Path
 ) -> pd.DataFrame:
-    batches = Batches(columns, HEADS.batch_size, seed)
     return fit(
         learner,
-        batches,
+        Batches(columns, HEADS.batch_size, seed),
         name="missing_labels",
-        epochs=math.ceil(steps / len(batches)),
+        epochs=epochs,
         lr=HEADS.lr,
         weight_decay=HEADS.weight_decay,
         hardware=Hardware(device),
@@ -182,11 +180,11 @@ def summary(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, Any]
 def main() -> None:
     """Run the seeds and print the line."""
     options = parser(__doc__, RESULT)
-    options.add_argument("--quick", action="store_true", help="fewer images and steps")
-    options.add_argument("--steps", type=int, default=STEPS, help="of each training")
+    options.add_argument("--quick", action="store_true", help="fewer images and epochs")
+    options.add_argument("--epochs", type=int, default=EPOCHS, help="of each training")
     options.add_argument("--weightings", default=",".join(PLAIN), help="beside equal, with commas between")
     arguments = options.parse_args()
-    steps = QUICK_STEPS if arguments.quick else arguments.steps
+    epochs = QUICK_EPOCHS if arguments.quick else arguments.epochs
     images, values, concepts = read(arguments.data, QUICK_IMAGES if arguments.quick else None)
     names = list(dict.fromkeys(["equal", *arguments.weightings.split(",")]))
     for name in names:
@@ -202,12 +200,12 @@ def main() -> None:
             def score(shown: Values, weighting: str, one: tuple[Any, ...] = (rows, train, test, values, seed)) -> Any:
                 rows, train, test, values, seed = one
                 recipe = recipe_for(images[train])
-                return scores(rows, train, test, values, shown, concepts, weighting, seed, steps, device, recipe)
+                return scores(rows, train, test, values, shown, concepts, weighting, seed, epochs, device, recipe)
 
             runs.append(run_seed(seed, score, given, names))
         line = summary(runs)
         if arguments.save:
-            save(RESULT, quick=arguments.quick, steps=steps, missing=MISSING, images=len(images), runs=runs, **line)
+            save(RESULT, quick=arguments.quick, epochs=epochs, missing=MISSING, images=len(images), runs=runs, **line)
     print(json.dumps(line))
 
 
