@@ -20,7 +20,7 @@ from prefect.artifacts import (
 )
 
 from flows.publish.kept import kept_map
-from flows.publish.report import publish_report
+from flows.publish.report import publish_page
 from flows.repo.metrics import read_metrics_file
 from flows.repo.plan import PlannedStage
 from flows.server.settings import project
@@ -113,14 +113,15 @@ def _publish_picture(picture: bytes, suffix: str, name: str, description: str) -
     create_image_artifact(url, key=name, description=description)
 
 
-def _publish_report(path: Path, params: Params) -> None:
-    publish_report(path, key("report"))
+def _publish_page(path: Path, params: Params) -> None:
+    publish_page(path, key(path.stem))
 
 
 PUBLISHERS: Mapping[str, Callable[[Path, Params], None]] = {
     "reports/verdict.json": _publish_verdict,
     "reports/projection.parquet": _publish_map,
-    "reports/report.html": _publish_report,
+    "reports/audit.html": _publish_page,
+    "reports/report.html": _publish_page,
 }
 
 

@@ -1,4 +1,4 @@
-"""Two pages beside Prefect's UI: one that takes its password from a link, and one that shows a run's report.
+"""Two pages beside Prefect's UI: one that takes its password from a link, and one that shows a page of a run.
 
 Prefect's UI keeps the password in the browser, as it is sent with every request: so do these. They hold nothing of the
 project themselves, so whoever asks may have them.

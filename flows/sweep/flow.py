@@ -19,7 +19,7 @@ from flows.machine import child
 from flows.machine.lock import hold
 from flows.publish.artifacts import key
 from flows.publish.name import name_run
-from flows.publish.report import publish_report
+from flows.publish.report import publish_page
 from flows.repo.run import supervised
 from flows.server.killed import named
 from flows.server.offline import told
@@ -206,7 +206,7 @@ def _publish(
     rows = [{"combination": label, **one, metric: scores.get(label)} for label, one in plan.combinations.items()]
     about = f"{plan.name}, at commit {plan.commit[:7]}"
     create_table_artifact(rows, key=key("combinations"), description=about)
-    publish_report(page, key("comparison"))
+    publish_page(page, key("comparison"))
 
 
 def _promote(plan: Plan, best: Setting, shared: bool) -> str:

@@ -27,6 +27,7 @@ METRICS = {
     "accuracy": Metric("an", "accuracy", "share"),
     "subset_accuracy": Metric("a", "subset accuracy", "share"),
     "macro_f1": Metric("a", "macro F1", "share"),
+    "auroc": Metric("an", "area under the ROC curve", "index"),
     "calibration_error": Metric("a", "calibration error", "share"),
     "quadratic_kappa": Metric("a", "weighted kappa", "index"),
     "ari": Metric("an", "adjusted Rand index", "index"),

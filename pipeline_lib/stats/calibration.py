@@ -1,6 +1,7 @@
-"""Whether confidence can be believed: how often an answer is right, beside how sure it was."""
+"""What confidence is worth: how often an answer is right, beside how sure it was, and how well it orders images."""
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
 BINS = 15
 
@@ -23,3 +24,17 @@ def calibration_error(confidence_N: np.ndarray, right_N: np.ndarray, num_bins: i
     """
     sure_B, right_B, count_B = reliability(confidence_N, right_N, num_bins).T
     return float((np.abs(sure_B - right_B) * count_B).sum() / count_B.sum())
+
+
+def auroc(answers_N: np.ndarray, confidence_N: np.ndarray, truth_N: np.ndarray) -> float | None:
+    """Return the area under the ROC curve of a label of two classes, 0.5 for chance; None of any other label.
+
+    ``answers_N`` and ``truth_N`` are classes (text), ``confidence_N`` the probability of the answer: that of the other
+    class is what is left. Which of the two is called positive makes no difference.
+    """
+    classes = np.unique(truth_N.astype(str))
+    if len(classes) != 2 or not np.isin(answers_N.astype(str), classes).all():
+        return None
+    is_second_N = answers_N.astype(str) == classes[1]
+    chance_N = np.where(is_second_N, confidence_N, 1 - confidence_N.astype(np.float64))
+    return float(roc_auc_score(truth_N.astype(str) == classes[1], chance_N))

@@ -1,5 +1,6 @@
 import io
 import json
+import re
 import shutil
 from dataclasses import fields
 from pathlib import Path
@@ -12,7 +13,6 @@ from PIL import Image
 from prefect import flow, get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.sorting import ArtifactSort
-from prefect.runtime import flow_run
 
 from flows.publish import artifacts as publish
 from flows.publish import report
@@ -184,23 +184,29 @@ def test_two_projects_on_a_server_do_not_mix(api, project, monkeypatch):
     assert rows["m.json:nothing"]["value"] is None
 
 
-def test_a_report_is_kept_with_its_run_and_linked_where_the_server_is_ours(api, project, monkeypatch):
-    Path("report.html").write_text("<p>carried over</p>")
+def test_pages_are_kept_with_their_run_and_linked_where_the_server_is_ours(api, project, monkeypatch):
+    for name in ("audit", "report"):
+        Path(f"{name}.html").write_text(f"<p>{name}</p>")
     monkeypatch.setenv("PREFECT_HOME", str(project / ".graftline/prefect"))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.setattr(report, "MOST_REPORTS", 2)
+    monkeypatch.setattr(report, "MOST_PAGES", 4)
 
     @flow
     def run():
-        report.publish_report(Path("report.html"), key("report"))
-        return flow_run.get_id()
+        links = []
+        for name in ("audit", "report"):
+            report.publish_page(Path(f"{name}.html"), key(name))
+            links.append(artifact(name).data)
+        return links
 
-    first, second, third = run(), run(), run()
-    assert artifact("report").data == f"[report.html](/report/{third})"
-    kept = {file.stem for file in (project / ".graftline/prefect/reports").iterdir()}
-    assert kept == {second, third} != {first}
+    runs = [run(), run(), run()]
+    names = [[re.fullmatch(r"\[\w+\.html\]\(/report/([0-9a-f-]{36})\)", link)[1] for link in links] for links in runs]
+    kept = {file.stem: file.read_text() for file in (project / ".graftline/prefect/reports").iterdir()}
+    assert kept == {
+        name: f"<p>{page}</p>" for run in names[1:] for page, name in zip(("audit", "report"), run, strict=True)
+    }
     # The browser of another server's user may be anywhere.
     monkeypatch.setenv("PREFECT_API_URL", api)
     run()
     assert artifact("report").data == f"`{project / 'report.html'}`, on the machine that ran it"
-    assert len(list((project / ".graftline/prefect/reports").iterdir())) == 2
+    assert len(list((project / ".graftline/prefect/reports").iterdir())) == 4

@@ -8,6 +8,7 @@ from pipeline_lib.evaluate.flat import flat_metrics
 from pipeline_lib.evaluate.probes import draw_labels
 from pipeline_lib.evaluate.tables import cluster_rows, delta_m, probe_rows, score_rows
 from pipeline_lib.labels import KINDS
+from pipeline_lib.stats.calibration import auroc
 from tests.pipeline_lib.evaluate.toy import judge_of, right_share, truth
 from tests.pipeline_lib.labels.examples import values_of
 from tests.pipeline_lib.report.evaluations import make_evaluation
@@ -67,6 +68,17 @@ def test_confidence_has_its_error_as_the_last_score() -> None:
     # A kind without confidence, or a table that has none for some image, has no such score.
     *_, row = score_rows("target", "model", "label", judge, [[answers[0]]], [np.full(120, np.nan)])
     assert row["metric"] == "accuracy"
+
+
+def test_two_classes_have_an_area_under_the_curve_and_three_have_none() -> None:
+    truth = np.array(["no", "yes"] * 60, dtype=object)
+    answers, sure = right_share(truth, 0.75, 0), np.random.default_rng(0).uniform(0.5, 1, 120)
+    given = ("target", "model", "label", judge_of(truth), [[answers]], [sure])
+    area = {row["metric"]: row["value"] for row in score_rows(*given)}["auroc"]
+    assert area == pytest.approx(auroc(answers, sure, truth))
+    of_three = score_rows("target", "model", "label", judge_of(TRUTH), [[right_share(TRUTH, 0.75, 0)]], [sure])
+    metrics = [row["metric"] for row in of_three]
+    assert "auroc" not in metrics and "calibration_error" in metrics
 
 
 def test_what_cannot_be_scored_has_no_row() -> None:

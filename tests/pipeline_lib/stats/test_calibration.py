@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline_lib.stats.calibration import calibration_error, reliability
+from pipeline_lib.stats.calibration import auroc, calibration_error, reliability
 
 
 def sure_and_right(num: int = 20000, optimism: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -33,3 +33,18 @@ def test_bins_hold_every_image_once() -> None:
 
 def test_the_ends_are_in_a_bin() -> None:
     np.testing.assert_array_equal(reliability(np.array([0.0, 1.0]), np.array([False, True]), 4), [[0, 0, 1], [1, 1, 1]])
+
+
+def test_the_area_under_the_curve_is_that_of_the_probabilities() -> None:
+    metrics = pytest.importorskip("torchmetrics.functional.classification")
+    rng = np.random.default_rng(0)
+    probability = rng.random(300)
+    truth = rng.random(300) < 0.3 + 0.4 * probability
+    names = np.array(["absent", "present"], dtype=object)
+    answers, confidence = names[(probability > 0.5).astype(int)], np.maximum(probability, 1 - probability)
+    expected = metrics.binary_auroc(torch.from_numpy(probability), torch.from_numpy(truth))
+    assert auroc(answers, confidence, names[truth.astype(int)]) == pytest.approx(float(expected))
+    swapped = names[::-1]
+    answers = swapped[(probability > 0.5).astype(int)]
+    assert auroc(answers, confidence, swapped[truth.astype(int)]) == pytest.approx(float(expected))
+    assert auroc(answers, confidence, np.full(300, "present", dtype=object)) is None
