@@ -70,7 +70,9 @@ def test_every_adapter_of_the_list_answers_and_the_declared_one_is_handed_on(
     use: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     methods = sorted({"shot_im", use} - {"none"})
-    write_params(adapt={**TRAINED, "methods": methods, "use": use})
+    # A model that hardly learnt anything is sure of no image, and EATA takes sure ones alone.
+    options = {"eata": {"margin": 1.0, "likeness": 9.0}} if use == "eata" else {}
+    write_params(adapt={**TRAINED, "methods": methods, "use": use, "options": options})
     run("adapt")
     assert predicted() == {name: set(LABELS) for name in ["source_only", *methods]}
     found = pd.read_parquet(PREDICTIONS)

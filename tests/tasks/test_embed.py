@@ -27,7 +27,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = ingested(tmp_path_factory.mktemp("embed"), patch, labels={"place": "multiclass"}, seeds=[0, 7])
         for training in (0, 7):
             write_encoder(training)
-        run("heads", "adapt")
+        run("select", "heads", "adapt")
         return folder
 
 

@@ -59,7 +59,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_params(datasets=datasets, labels=LABELS)
         run("ingest")
         write_encoder()
-        run("heads", "adapt")
+        run("select", "heads", "adapt")
         config = read_json(MODEL / "config.json")
         write_json(MODEL / "config.json", {**config, "calibration": {"place": {"temperature": TEMPERATURE}}})
         score = make_score("target", config["method"], "place", "ordinal", 0.81)

@@ -46,7 +46,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         project = ingested(tmp_path_factory.mktemp("predict"), patch, **SETTINGS)
         write_encoder()
-        run("heads", "adapt")
+        run("select", "heads", "adapt")
         return project
 
 
