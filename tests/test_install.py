@@ -68,7 +68,14 @@ def test_the_package_says_its_version_its_extras_and_its_licences(wheel: Path) -
     text = zipfile.ZipFile(wheel).read(metadata["METADATA"]).decode()
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert f"\nVersion: {version}\n" in text
-    assert set(re.findall(r"^Provides-Extra: (.*)$", text, re.MULTILINE)) == {"dask", "excel", "export", "fast", "ray"}
+    assert set(re.findall(r"^Provides-Extra: (.*)$", text, re.MULTILINE)) == {
+        "dask",
+        "excel",
+        "export",
+        "fast",
+        "multitask",
+        "ray",
+    }
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",)])

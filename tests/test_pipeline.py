@@ -142,9 +142,9 @@ def test_metrics_are_flat_numbers(runs: Runs) -> None:
         assert all(value is None or isinstance(value, (int, float)) for value in metrics.values()), file
 
 
-def test_the_verdict_is_five_lines_and_four_kinds(runs: Runs) -> None:
+def test_the_verdict_is_six_lines_and_four_kinds(runs: Runs) -> None:
     verdict = json.loads((runs.repro / "reports/verdict.json").read_text())
-    assert len(verdict["lines"]) == 5
+    assert len(verdict["lines"]) == 6
     kinds = list(dict.fromkeys(row["kind"] for row in verdict["entries"]))
     assert kinds == ["self-taught", "multi-task", "transductive", "unsupervised"]
     shown = call(runs.repro, "tasks.verdict")

@@ -169,6 +169,9 @@ def test_every_model_is_asked_about_the_same_images(tmp_path: Path) -> None:
         ({"source_only": (1, 1, 1), "a": (2, 2, 2), "b": (2, 2, 2)}, "a"),
         ({"source_only": (1, 1, 1), "a": (math.nan, math.nan, 9)}, "source_only"),
         ({"source_only": (math.nan,) * 3, "a": (math.nan,) * 3}, "source_only"),
+        # What cannot tell of any of them speaks neither for nor against.
+        ({"source_only": (1, 1, math.nan), "a": (2, 2, math.nan), "b": (2, 0, math.nan)}, "a"),
+        ({"source_only": (1, math.nan), "a": (2, math.nan)}, "a"),
         ({"source_only": (1, 1)}, "source_only"),
     ],
 )
