@@ -21,15 +21,15 @@ class Choice:
 def choose(scores: Mapping[str, Mapping[str, float]], start: str = SOURCE_ONLY) -> Choice:
     """Choose among candidates, ``start`` among them, by the ``scores`` of each: more is better, NaN is worst.
 
-    A scorer that cannot tell of any is left out. Each other ranks the candidates. The one with the best mean rank is
-    chosen among those that more than half of the scorers prefer to ``start``; where there is none, or in a tie with it,
-    ``start`` is. Of equals the first is.
+    A scorer that cannot tell of ``start`` is left out. Each other ranks the candidates. The one with the best mean rank
+    is chosen among those that more than half of the scorers prefer to ``start``; where there is none, or in a tie with
+    it, ``start`` is. Of equals the first is.
     """
     candidates = list(scores)
-    values = np.array([[_finite(value) for value in scores[name].values()] for name in candidates])
-    values = values[:, np.isfinite(values).any(axis=0)]
-    if not values.size:
+    names = [name for name, value in scores[start].items() if np.isfinite(value)]
+    if not names:
         return Choice(start, "not_preferred", dict.fromkeys(candidates, (len(candidates) + 1) / 2))
+    values = np.array([[_finite(scores[candidate][name]) for name in names] for candidate in candidates])
     ranks = dict(zip(candidates, rankdata(-values, axis=0).mean(axis=1).tolist(), strict=True))
     ahead = (values > values[candidates.index(start)]).mean(axis=1)
     preferred = [

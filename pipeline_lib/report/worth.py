@@ -83,6 +83,11 @@ def worth_sentence(label: Record, evaluation: Mapping[str, Any]) -> str:
     )
 
 
+def _called(name: str) -> str:
+    """Return the words for an alternative: from scratch it takes the source's labels, without which it is none."""
+    return "an encoder trained from scratch on the source's labels" if name == "scratch" else named(name)
+
+
 def _rival(row: Record, label: Record) -> str:
     """Return an alternative with how far it is ahead of pretraining, or behind."""
     of, side = label["metric"], 1 if row["gain"] >= 0 else -1
@@ -90,7 +95,7 @@ def _rival(row: Record, label: Record) -> str:
     parts = [difference(side * row["gain"], of).lstrip("+"), between(ends[0], ends[-1], of) if ends else ""]
     if row["claim"] is None and ends and ends[0] > 0:
         parts.append("which is not enough among all labels and alternatives")
-    return f"{named(row['name'])} ({'behind' if side > 0 else 'ahead'} by {', '.join(filter(None, parts))})"
+    return f"{_called(row['name'])} ({'behind' if side > 0 else 'ahead'} by {', '.join(filter(None, parts))})"
 
 
 def _saved(row: Record, label: Record) -> str:
@@ -107,7 +112,7 @@ def _saved(row: Record, label: Record) -> str:
     interval = _interval(one, label)
     return (
         f" For the {metric(label['metric']).words} of {own} that pretraining reaches with "
-        f"{count(label['declared'], 'label')}, where {named(CONSTANT)} has {constant}, {named(row['name'])} takes "
+        f"{count(label['declared'], 'label')}, where {named(CONSTANT)} has {constant}, {_called(row['name'])} takes "
         f"{_labels(one['value'], label)}"
         f"{f' (95% interval {interval})' if interval else ''}."
     )

@@ -120,6 +120,14 @@ def test_a_control_variate_makes_the_estimate_vary_less() -> None:
     assert np.std(drawn["dev"]) < np.std(drawn["iwv"])
 
 
+def test_scorers_that_go_by_the_source_cannot_tell_where_hardly_an_image_is_like_the_target() -> None:
+    found = evidence(3, 1.0)
+    few = np.where(np.arange(NUM) < NUM // 20, 20.0, 1e-3)
+    for name in WITH_SOURCE:
+        assert math.isfinite(SCORERS[name](found))
+        assert math.isnan(SCORERS[name](replace(found, ratio=few)))
+
+
 def test_scorers_that_go_by_the_source_cannot_tell_without_it() -> None:
     found = replace(evidence(3, 1.0), wrong=np.empty(0), ratio=np.empty(0))
     assert {name for name, scorer in SCORERS.items() if math.isnan(scorer(found))} == WITH_SOURCE
@@ -169,9 +177,10 @@ def test_every_model_is_asked_about_the_same_images(tmp_path: Path) -> None:
         ({"source_only": (1, 1, 1), "a": (2, 2, 2), "b": (2, 2, 2)}, "a"),
         ({"source_only": (1, 1, 1), "a": (math.nan, math.nan, 9)}, "source_only"),
         ({"source_only": (math.nan,) * 3, "a": (math.nan,) * 3}, "source_only"),
-        # What cannot tell of any of them speaks neither for nor against.
+        # What cannot tell of the start speaks neither for nor against.
         ({"source_only": (1, 1, math.nan), "a": (2, 2, math.nan), "b": (2, 0, math.nan)}, "a"),
-        ({"source_only": (1, math.nan), "a": (2, math.nan)}, "a"),
+        ({"source_only": (1, math.nan), "a": (2, 9)}, "a"),
+        ({"source_only": (1, 1, math.nan), "a": (2, 0, 9)}, "source_only"),
         ({"source_only": (1, 1)}, "source_only"),
     ],
 )
