@@ -69,6 +69,9 @@ def _adaptation(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
             for row in found["candidates"]
         ],
         "scorers": scorers,
+        "silent": [
+            name for name in scorers if not any(is_number(one["scores"][SOURCE_ONLY].get(name)) for one in choices)
+        ],
         "bound": {**bound, "score": score(bound["value"], found["metric"])} if bound and found["metric"] else None,
         "choices": [
             {
