@@ -150,7 +150,8 @@ def carry_over(
 
 def _choices(found: Mapping[str, Any]) -> dict[str, str]:
     """Return what each way of choosing chooses, by the scores of every candidate."""
-    default, scores = Adapt(), found["scores"]
+    default = Adapt()
+    scores = {name: of for name, of in found["scores"].items() if name not in found["forgot"]}
     listed = {name: of for name, of in scores.items() if name in (SOURCE_ONLY, *default.methods)}
     ways = {AUTO: (listed, default.scorers), AUTO_OF_ALL: (scores, default.scorers)}
     ways |= {scorer: (scores, [scorer]) for scorer in SCORERS}
@@ -166,7 +167,8 @@ def _by(scorers: Sequence[str], scores: Mapping[str, Mapping[str, float]]) -> di
 def _reason(found: Mapping[str, Any]) -> str:
     if found["reason"] in UNSHIFTED.values():
         return str(found["reason"])
-    return choose(_by(Adapt().scorers, found["scores"])).reason
+    kept = {name: of for name, of in found["scores"].items() if name not in found["forgot"]}
+    return choose(_by(Adapt().scorers, kept)).reason
 
 
 def judge(outcome: Outcome, classes_K: np.ndarray, metric: str) -> Run:

@@ -145,7 +145,14 @@ def _choice(
 
     ``held_back`` are rows of the source.
     """
-    found: dict[str, Any] = {"label": label, "chosen": SOURCE_ONLY, "scores": {}, "ranks": {}, "shift": None}
+    found: dict[str, Any] = {
+        "label": label,
+        "chosen": SOURCE_ONLY,
+        "scores": {},
+        "ranks": {},
+        "forgot": [],
+        "shift": None,
+    }
     if block.use != AUTO:
         return {**found, "chosen": block.use if block.use in adapted else SOURCE_ONLY, "reason": "declared"}
     if label is None or len(adapted) < 2:
@@ -206,18 +213,18 @@ def _learnt(source: Role, model: MultiTask, carried: Sequence[str]) -> np.ndarra
 
 
 def _held_back(source: Role, learnt: np.ndarray, label: str | None, block: Adapt, training: int) -> np.ndarray:
-    """Return the rows of ``learnt`` that no candidate may train on, since a scorer goes by their label.
+    """Return the rows of ``learnt`` that no candidate may train on, since their labels say what it forgot.
 
-    They are those that trained no head either, and none where no scorer asks for them.
+    They are those that trained no head either, and none where nothing is to be chosen.
     """
-    asking = [name for name in block.scorers if name in WITH_SOURCE]
-    if block.use != AUTO or not asking or label is None:
+    if block.use != AUTO or label is None:
         return np.empty(0, np.int64)
     ids = pd.read_parquet(Path(f"models/heads/{training}/held_back.parquet"))["id"]
     apart = source.table["id"].isin(ids).to_numpy() & labelled(source.label(label))
     found = np.intersect1d(learnt, np.flatnonzero(apart))
     if not len(found):
-        say(f"adapt: the heads held no labelled image of the source back, so {' and '.join(asking)} cannot tell")
+        asking = " and ".join(["what adapters forget", *(name for name in block.scorers if name in WITH_SOURCE)])
+        say(f"adapt: the heads held no labelled image of the source back, so {asking} cannot be told")
     return found
 
 

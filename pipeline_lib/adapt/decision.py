@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pipeline_lib.adapt.choice import SOURCE_ONLY, choose
-from pipeline_lib.adapt.evidence import HeldBack, answers, gather, sampled
+from pipeline_lib.adapt.evidence import Evidence, HeldBack, answers, gather, sampled
 from pipeline_lib.adapt.scorers import SCORERS
 from pipeline_lib.adapt.shift import find_shift
 from pipeline_lib.data.rows import Rows
@@ -16,6 +16,8 @@ from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.stats.shift import Keys
 
 UNSHIFTED = {"none": "no_shift", "prior": "other_prior"}
+# With fewer labelled images of the source that trained nothing, what was forgotten is not told.
+LEAST_HELD_BACK = 20
 
 
 def decide(
@@ -35,20 +37,37 @@ def decide(
     Returns ``chosen`` and the code of its ``reason``, the ``scores`` of each model by scorer, its mean rank under
     ``ranks``, and under ``shift`` how the domains differ for the model before. ``held_out`` are images of the source
     that nothing was trained on, whose labels are not needed; ``keys`` are those of them and of the target's images.
-    ``prior_C`` is the share of each class in the source, none of them 0. ``held_back`` is what the scorers WITH_SOURCE
-    go by, which cannot tell without it. A model is left as it is where there is no shift but in that share, however
-    well adapters score: they could only do harm.
+    ``prior_C`` is the share of each class in the source, none of them 0. ``held_back`` says which candidates
+    ``forgot`` the source (:func:`forgotten`), which are not chosen, and is what the scorers WITH_SOURCE go by. A model
+    is left as it is where there is no shift but in that share, however well adapters score: they could only do harm.
     """
     evidence = gather(models, label, target, device, seed, held_back, keys[1] if keys else None)
     scores = {name: {scorer: SCORERS[scorer](one) for scorer in scorers} for name, one in evidence.items()}
-    choice, before = choose(scores), evidence[SOURCE_ONLY]
+    forgot = forgotten(evidence, held_back)
+    choice = choose({name: of for name, of in scores.items() if name not in forgot})
+    before = evidence[SOURCE_ONLY]
     of_source, of_target = (sampled(len(rows), seed) for rows in (held_out, target))
     source_MD, source_MC = answers(models[SOURCE_ONLY], label, Rows(held_out.images, held_out.rows[of_source]), device)
     of_looked_at = (keys[0][of_source], keys[1][of_target]) if keys else None
     shift = find_shift(source_MD, source_MC, before.features, before.probabilities, prior_C, seed, of_looked_at)
     classes = models[SOURCE_ONLY].specs[label]["classes"]
     told = {**asdict(shift), "prior": dict(zip(classes, shift.prior.tolist(), strict=True))}
-    found = {"label": label, "scores": scores, "ranks": dict(choice.ranks), "shift": told}
+    ranks = dict(choose(scores).ranks)
+    found = {"label": label, "scores": scores, "ranks": ranks, "forgot": forgot, "shift": told}
     if reason := UNSHIFTED.get(shift.found):
         return {**found, "chosen": SOURCE_ONLY, "reason": reason}
     return {**found, "chosen": choice.name, "reason": choice.reason}
+
+
+def forgotten(evidence: Mapping[str, Evidence], held_back: HeldBack | None) -> list[str]:
+    """Return the candidates that are right on the source about as seldom as a constant answer.
+
+    That is to say that their accuracy on the ``held_back`` images is nearer to the share of the largest class than to
+    the accuracy of the model before. None is, where that is no better itself, or where there are too few images.
+    """
+    if held_back is None or len(held_back.classes) < LEAST_HELD_BACK:
+        return []
+    constant = float(np.unique(held_back.classes, return_counts=True)[1].max() / len(held_back.classes))
+    right = {name: 1 - float(one.wrong.mean()) for name, one in evidence.items()}
+    before = right[SOURCE_ONLY]
+    return [name for name, one in right.items() if before > constant and one < (before + constant) / 2]

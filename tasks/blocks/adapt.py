@@ -35,7 +35,7 @@ class Adapt(Block):
 
     methods: Annotated[list[Name], Field(min_length=1)] = Field(default=["adabn", "mcc", "shot_im"])
     use: str = AUTO
-    scorers: Annotated[list[str], Field(min_length=1)] = Field(default=["class_ami", "dev", "infomax", "mixval"])
+    scorers: Annotated[list[str], Field(min_length=1)] = Field(default=["class_ami", "infomax", "mixval"])
     epochs: Count = 15
     batch_size: Several = 128
     lr: Positive = 2e-3
