@@ -9,8 +9,9 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
+from pipeline_lib.adapt import decision
 from pipeline_lib.adapt.choice import choose
-from pipeline_lib.adapt.decision import decide
+from pipeline_lib.adapt.decision import decide, forgotten
 from pipeline_lib.adapt.evidence import Evidence, HeldBack, answers, gather
 from pipeline_lib.adapt.scorers import SCORERS, WITH_SOURCE
 from pipeline_lib.adapt.shift import find_shift
@@ -239,6 +240,44 @@ def test_a_decision_leaves_the_model_where_there_is_no_shift(shifted: bool, reas
     if reason:
         assert (found["chosen"], found["reason"]) == ("source_only", reason)
     assert (found["shift"]["found"] == "shift") is shifted
+
+
+@pytest.mark.parametrize(
+    ("right", "expected"),
+    [
+        # A constant answer has 40%, so that 65% is half-way.
+        ({"source_only": 0.9, "kept": 0.7, "lost": 0.6}, ["lost"]),
+        ({"source_only": 0.9, "kept": 1.0, "lost": 0.0}, ["lost"]),
+        ({"source_only": 0.4, "lost": 0.1}, []),
+    ],
+)
+def test_who_is_nearer_to_a_constant_answer_than_to_the_model_before_forgot_the_source(
+    right: dict[str, float], expected: list[str], tmp_path: Path
+) -> None:
+    classes, rows = np.repeat([0, 1, 2], [40, 30, 30]), stored(tmp_path, squares(100, seed=0)[0])
+    wrong = {name: (np.arange(100) >= 100 * share).astype(float) for name, share in right.items()}
+    found = {name: replace(evidence(3, 1.0), wrong=one) for name, one in wrong.items()}
+    assert forgotten(found, HeldBack(rows, classes, np.arange(100))) == expected
+    few = {name: replace(one, wrong=one.wrong[-10:]) for name, one in found.items()}
+    assert forgotten(few, HeldBack(Rows(rows.images, rows.rows[:10]), classes[:10], np.arange(10))) == []
+    assert forgotten(found, None) == []
+
+
+def test_who_forgot_the_source_is_not_chosen_however_it_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "source").mkdir()
+    source, target = squares(150, seed=1)[0], squares(150, seed=2, shifted=True)[0]
+    models = {name: make_model(seed=seed) for seed, name in enumerate(("source_only", "best", "other"))}
+    given = (models, "shape", stored(tmp_path, target), stored(tmp_path / "source", source), np.full(3, 1 / 3))
+    monkeypatch.setitem(
+        SCORERS, "infomax", lambda one: dict(zip(map(id, said.values()), (1, 3, 2), strict=True))[id(one)]
+    )
+    said = gather(models, "shape", given[2], torch.device("cpu"), 0)
+    monkeypatch.setattr(decision, "gather", lambda *_: said)
+    for forgot, chosen in (([], "best"), (["best"], "other")):
+        monkeypatch.setattr(decision, "forgotten", lambda *_, forgot=forgot: forgot)
+        found = decide(*given, ["infomax"], torch.device("cpu"), 0)
+        assert (found["chosen"], found["forgot"]) == (chosen, forgot)
+        assert set(found["ranks"]) == set(models)
 
 
 @pytest.mark.parametrize("num", [0, 1, 20])
