@@ -69,6 +69,7 @@ def _adaptation(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
             for row in found["candidates"]
         ],
         "scorers": scorers,
+        "forgot": distinct([{"name": name} for one in choices for name in one["forgot"]], "name"),
         "silent": [
             name for name in scorers if not any(is_number(one["scores"][SOURCE_ONLY].get(name)) for one in choices)
         ],

@@ -152,6 +152,7 @@ def test_how_an_adapter_was_chosen_is_said(shift, reason, said, scored):
     candidates = [{**nothing, **known, "model": name, "rank": 1.5, "chosen": 0} for name in names]
     choice = {
         "chosen": "mcc", "reason": reason, "shift": shift, "ranks": dict.fromkeys(names, 1.5),
+        "forgot": ["shot_im"] if scored else [],
         "scores": {name: {"dev": None, "infomax": 1.25} for name in names},
         "oracle": "mcc" if scored else None, "regret": 0.125 if scored else None,
     }  # fmt: skip
@@ -161,6 +162,7 @@ def test_how_an_adapter_was_chosen_is_said(shift, reason, said, scored):
     evaluation = {**make_inputs()["evaluation"], "use": "auto", "adaptation": adaptation}
     html = render_page(**make_inputs(evaluation=evaluation))
     assert said in html and "ranked by dev, infomax" in html and "dev cannot tell here, and is left out" in html
+    assert ("shot_im forgot the source" in html) is scored
     assert ("the choice lost 12.5 points" in html) is scored and ("None" not in html)
     assert ("given 50 labels a class of the target, which reaches 90.0%" in html) is scored
 
