@@ -24,8 +24,8 @@ from pipeline_lib.encoders.representation import Representation
 from pipeline_lib.labels.kind import labelled
 from pipeline_lib.select import BLIND, LABELLED, SELECTORS, Selection
 from pipeline_lib.select.distinct import ALWAYS, Searched, left_out
-from pipeline_lib.select.selection import effective_sample_size
 from pipeline_lib.select.words import sentences
+from pipeline_lib.stats.shift import effective_sample_size
 from tasks.blocks.compare import Compare
 from tasks.blocks.labels import Primary
 from tasks.blocks.select import PIXELS, Select

@@ -9,7 +9,7 @@ import torch
 
 from pipeline_lib.adapt.choice import SOURCE_ONLY, choose
 from pipeline_lib.adapt.evidence import Evidence, HeldBack, answers, gather, sampled
-from pipeline_lib.adapt.scorers import SCORERS
+from pipeline_lib.adapt.scorers import SCORERS, WITH_SOURCE
 from pipeline_lib.adapt.shift import find_shift
 from pipeline_lib.data.rows import Rows
 from pipeline_lib.heads.model import MultiTask
@@ -41,7 +41,8 @@ def decide(
     ``forgot`` the source (:func:`forgotten`), which are not chosen, and is what the scorers WITH_SOURCE go by. A model
     is left as it is where there is no shift but in that share, however well adapters score: they could only do harm.
     """
-    evidence = gather(models, label, target, device, seed, held_back, keys[1] if keys else None)
+    weighted = not WITH_SOURCE.isdisjoint(scorers)
+    evidence = gather(models, label, target, device, seed, held_back, keys[1] if keys else None, weighted=weighted)
     scores = {name: {scorer: SCORERS[scorer](one) for scorer in scorers} for name, one in evidence.items()}
     forgot = forgotten(evidence, held_back)
     choice = choose({name: of for name, of in scores.items() if name not in forgot})

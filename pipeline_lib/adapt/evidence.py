@@ -62,10 +62,13 @@ def gather(
     seed: int,
     held_back: HeldBack | None = None,
     keys_N: np.ndarray | None = None,
+    *,
+    weighted: bool = True,
 ) -> dict[str, Evidence]:
     """Return what each candidate says of the target's ``rows``: the same images and partners for every one.
 
     At most MOST_IMAGES of them are looked at; ``keys_N`` tells which of them belong together.
+    Without ``weighted`` there is no ``ratio``, for which a classifier of the domain is fitted to each candidate.
     """
     shown = track(models, "adapt: judged without labels", len(models))
     said = {name: _said(models[name], label, rows, device, seed) for name in shown}
@@ -74,9 +77,9 @@ def gather(
         keys = None if keys_N is None else (held_back.keys, keys_N[sampled(len(rows), seed)])
         for name, one in said.items():
             features_VD, probabilities_VC = answers(models[name], label, held_back.rows, device)
-            given_V, _ = domain_probabilities(features_VD, one["features"], seed, keys)
-            wrong_V = (probabilities_VC.argmax(axis=1) != held_back.classes).astype(np.float64)
-            one |= {"wrong": wrong_V, "ratio": density_ratio(given_V)}
+            one["wrong"] = (probabilities_VC.argmax(axis=1) != held_back.classes).astype(np.float64)
+            if weighted:
+                one["ratio"] = density_ratio(domain_probabilities(features_VD, one["features"], seed, keys)[0])
     return {name: Evidence(**one, ensemble=together) for name, one in said.items()}
 
 

@@ -5,7 +5,8 @@ import numpy as np
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.select.ratios import RATIOS, By, Pair
-from pipeline_lib.select.selection import Selection, Weight, clipped, effective_sample_size, wanted_size
+from pipeline_lib.select.selection import Selection, Weight, clipped, wanted_size
+from pipeline_lib.stats.shift import effective_sample_size
 
 # Beyond these the ratio of densities is read where one of the two sets has no images. The effective size alone is no
 # guard: two handwriting sets that never overlap (AUC .9999) can leave half of it.

@@ -53,8 +53,3 @@ def clipped(weights_N: np.ndarray, max_weight: float) -> np.ndarray:
     num_cut = np.argmax((room > 0) & (descending * room <= rest))
     weights = np.minimum(weights_N, rest[num_cut] / room[num_cut])
     return weights / weights.mean()
-
-
-def effective_sample_size(weights_N: np.ndarray) -> float:
-    """Return the effective sample size of Kish, (sum w)^2 / sum w^2, between 1 and N."""
-    return float(weights_N.sum() ** 2 / np.square(weights_N).sum())

@@ -56,6 +56,11 @@ def density_ratio(source_N: np.ndarray) -> np.ndarray:
     return p / (1 - p)
 
 
+def effective_sample_size(weights_N: np.ndarray) -> float:
+    """Return the effective sample size of Kish, (sum w)^2 / sum w^2, between 1 and N."""
+    return float(weights_N.sum() ** 2 / np.square(weights_N).sum())
+
+
 @threadpool_limits.wrap(limits=1)
 def domain_probabilities(
     source_ND: np.ndarray, target_ND: np.ndarray, seed: int, keys: Keys | None = None

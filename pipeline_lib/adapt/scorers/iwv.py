@@ -3,6 +3,7 @@
 import numpy as np
 
 from pipeline_lib.adapt.evidence import Evidence
+from pipeline_lib.stats.shift import effective_sample_size
 
 # The effective number of held-back images (Kish) that their weights must leave, as a share of all.
 LEAST_SHARE = 0.1
@@ -21,5 +22,4 @@ def iwv(evidence: Evidence) -> float:
 
 def overlap(ratio_V: np.ndarray) -> bool:
     """Say whether images weighted so are worth a tenth of their number at least, as between domains that overlap."""
-    squares = float(np.sum(ratio_V**2))
-    return squares > 0 and float(np.sum(ratio_V)) ** 2 / squares >= LEAST_SHARE * len(ratio_V)
+    return bool(ratio_V.any()) and effective_sample_size(ratio_V) >= LEAST_SHARE * len(ratio_V)

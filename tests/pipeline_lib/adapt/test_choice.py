@@ -272,7 +272,7 @@ def test_who_forgot_the_source_is_not_chosen_however_it_scores(tmp_path: Path, m
         SCORERS, "infomax", lambda one: dict(zip(map(id, said.values()), (1, 3, 2), strict=True))[id(one)]
     )
     said = gather(models, "shape", given[2], torch.device("cpu"), 0)
-    monkeypatch.setattr(decision, "gather", lambda *_: said)
+    monkeypatch.setattr(decision, "gather", lambda *_, **__: said)
     for forgot, chosen in (([], "best"), (["best"], "other")):
         monkeypatch.setattr(decision, "forgotten", lambda *_, forgot=forgot: forgot)
         found = decide(*given, ["infomax"], torch.device("cpu"), 0)

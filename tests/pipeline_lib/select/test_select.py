@@ -9,8 +9,9 @@ from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.registry import with_options
 from pipeline_lib.select import BLIND, LABELLED, SELECTORS, Selection
 from pipeline_lib.select.ratios import RATIOS
-from pipeline_lib.select.selection import clipped, effective_sample_size, least
+from pipeline_lib.select.selection import clipped, least
 from pipeline_lib.select.shares import proportional, quotas, random_parts
+from pipeline_lib.stats.shift import effective_sample_size
 
 CHOOSERS = sorted(SELECTORS.keys() - {"everything"})
 # What follows from the images alone, whatever the seed.
