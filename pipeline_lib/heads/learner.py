@@ -43,7 +43,7 @@ class HeadsLearner(nn.Module):
         super().__init__()
         if not model.specs:
             raise ValueError("a model without labels has nothing to learn from labels")
-        self.model, self.views, self.pull = model, views, strategy.pull
+        self.model, self.views, self.pull, self.heads_first = model, views, strategy.pull, strategy.heads_first
         self.weighting, self.class_weights = weighting or WEIGHTINGS["equal"](len(model.specs)), class_weights
         self.affinity = Affinity() if len(model.specs) > 1 else None
         self.rates: dict[nn.Parameter, float] = {}
@@ -58,8 +58,13 @@ class HeadsLearner(nn.Module):
             self.register_buffer(f"start_{number}", parameter.detach().clone(), persistent=False)
 
     def train(self, mode: bool = True) -> "HeadsLearner":
-        """Set the mode; parts of which nothing is trained stay in evaluation, so that their batch statistics stay."""
+        """Set the mode; parts of which nothing is trained stay in evaluation, so that their batch statistics stay.
+
+        So does an encoder to whose features in evaluation the heads were fitted.
+        """
         super().train(mode)
+        if self.heads_first:
+            self.model.encoder.eval()
         for part in self.model.encoder.modules():
             parameters = list(part.parameters())
             if parameters and not any(one.requires_grad for one in parameters):
