@@ -75,7 +75,7 @@ def fit_heads(
     penalties: Mapping[str, float],
     class_weights: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Fit heads in place, from where they stand, to all rows, each of ``names`` at its penalty, if it has one.
+    """Fit heads in place to all rows, each of ``names`` at its penalty, if it has one.
 
     What they are given is what :func:`choose_penalties` is given and returns. A head stays as it is where its fit does
     not end in numbers.
@@ -149,11 +149,16 @@ class _Problem:
     def fit(
         self, features_ND: Tensor, encoded_N: Tensor, penalties: Sequence[float], tolerance: float
     ) -> dict[str, Tensor]:
-        """Return the parameters of the heads, each ``[G, ...]``; all start where the head stands."""
+        """Return the parameters of the heads, each ``[G, ...]``.
+
+        All start where the head stands, but without weights: for features that are large its own are as good as any
+        and far from all that are sought.
+        """
         price_G = features_ND.new_tensor(penalties)
         stretch_GD = (CURVATURE * self.space.variances + price_G[:, None]).rsqrt()
         x_ND = (features_ND - self.space.mean) / self.space.scale
         start = {name: one.detach().expand(len(penalties), *one.shape) for name, one in self.head.named_parameters()}
+        start[self.weight] = torch.zeros_like(start[self.weight])
         unknown_GP = self._flat(self._inside(start), 1 / stretch_GD, CURVATURE**0.5)
         for step, near in ((PART, ROUGH), (1, tolerance)):
             if step == 1 or len(x_ND) >= PART * FEW:

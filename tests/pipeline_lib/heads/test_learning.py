@@ -110,7 +110,7 @@ def test_heads_that_come_first_are_there_before_anything_is_trained(tmp_path: Pa
     pixels = make_rows(tmp_path).images[np.arange(NUM)].astype(np.float64)
     bright = pixels.mean(axis=(1, 2, 3))
     losses = {name: learnt(tmp_path, name, {"regression": bright}, lr=0)[1].loss for name in ("frozen", "lp_ft", "all")}
-    assert losses["lp_ft"] == losses["frozen"] < losses["all"]
+    assert losses["lp_ft"] == losses["frozen"] != losses["all"]
 
 
 def test_low_rank_updates_are_in_the_weights_when_images_held_back_judge(
