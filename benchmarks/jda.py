@@ -61,8 +61,9 @@ def main() -> None:
         for seed in range(arguments.seeds):
             say(f"{source} to {target}: seed {seed + 1} of {arguments.seeds}")
             runs[f"{source}_{target}"].append(run_direction(digits[source], digits[target], seed, setting))
-    if arguments.save:
-        save(file_of(RESULT, arguments), directions={direction: spread(found) for direction, found in runs.items()})
+            if arguments.save:  # hours may follow: what there is, is kept
+                found_yet = {direction: spread(found) for direction, found in runs.items()}
+                save(file_of(RESULT, arguments), directions=found_yet)
     print(json.dumps({direction: means(found, METRIC) for direction, found in runs.items()}))
 
 

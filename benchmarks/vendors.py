@@ -58,15 +58,17 @@ QUICK_VENDORS, QUICK_IMAGES = VENDORS[-2:], 600  # images of each vendor
 HEADS = Heads(views=Heads().views.model_copy(update={"flip": 0.5}))
 
 
-def read_emoji(data: Path, limit: int | None = None) -> tuple[dict[str, Labelled], dict[str, np.ndarray]]:
+def read_emoji(
+    data: Path, limit: int | None = None, size: int = SIZE
+) -> tuple[dict[str, Labelled], dict[str, np.ndarray]]:
     """Return the emoji of every vendor with the numbers of their categories, and their concepts (object ``[N]``).
 
-    ``limit`` takes so many of each vendor, at random.
+    They have ``size`` px. ``limit`` takes so many of each vendor, at random.
     """
     images: dict[str, np.ndarray] = {}
     tables: dict[str, pd.DataFrame] = {}
     for vendor in VENDORS:
-        pictures, table = read_images(data / f"emoji/{vendor}.parquet", SIZE, channels=3, background=255)
+        pictures, table = read_images(data / f"emoji/{vendor}.parquet", size, channels=3, background=255)
         kept = table[table["in_unicode"] == 1]
         if limit is not None and limit < len(kept):
             kept = kept.sample(limit, random_state=0).sort_index()
