@@ -94,11 +94,11 @@ class Scale:
 PLAIN = tuple(name for name in STRATEGIES if STRATEGIES[name].layers is None)
 WHOLE = Scale(
     images=None,
-    epochs=40,
-    budgets=(5, 20, 100, ALL),
+    epochs=25,
+    budgets=(5, 50, ALL),
     strategies=(*PLAIN, f"frozen{BALANCED}", f"lp_ft{BALANCED}"),
-    further=("lp_ft", f"lp_ft{BALANCED}"),
-    further_epochs=3,
+    further=("lp_ft",),
+    further_epochs=2,
 )
 QUICK = Scale(800, 10, (10, ALL), ("frozen", "all", "lp_ft", "scratch"))
 
