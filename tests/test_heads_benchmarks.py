@@ -54,7 +54,7 @@ def test_concepts_that_score_are_in_no_training_and_budgets_are_shown_to_all(tmp
         return pretrained(images, task, epochs)
 
     monkeypatch.setattr(inductive, "pretrained", seen)
-    monkeypatch.setattr(inductive, "lite0", lambda like: None)
+    monkeypatch.setattr(inductive, "lite0", lambda: None)
     monkeypatch.setattr(inductive, "LEAST_STEPS", 2)
     monkeypatch.setattr(inductive, "HEADS", inductive.HEADS.model_copy(update={"epochs": 2}))
     task = Task(
