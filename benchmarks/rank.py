@@ -43,7 +43,8 @@ from pipeline_lib.evaluate.probes import probe, probe_features
 from pipeline_lib.rank import Domain, Examples
 from pipeline_lib.rank.run import rank_datasets, rank_encoders
 from pipeline_lib.rank.words import first_of
-from tasks.blocks.rank import PIXELS, RANDOM, Rank
+from tasks.blocks.compare import PIXELS
+from tasks.blocks.rank import RANDOM, Rank
 from tasks.stage import guarded
 
 RESULT = ROOT / "benchmarks/results/rank.json"

@@ -43,7 +43,7 @@ def checked() -> tuple[Params, list[str]]:
             look_up(key, raw)
     refuse_unwritable(Path(out) for stage in stages.values() for out in stage.outs)
     _check_names(params)
-    return params, [*_unused(params), *_leftovers(stages.values())]
+    return params, [*_unused(params), *_judged_otherwise(params), *_leftovers(stages.values())]
 
 
 def _check_names(params: Params) -> None:
@@ -55,10 +55,12 @@ def _check_names(params: Params) -> None:
                 from pipeline_lib.data.readers import READERS
 
                 with_options(READERS[spec.reader], spec.options, "options")
+    with written_in("audit"):
+        params.compare.refuse_unknown_features(params.audit.features)
     with written_in("select"):
         block = params.select
         _refuse_unknown("select", "SELECTORS", block.method, "method")
-        block.refuse_unknown_features(params.compare)
+        params.compare.refuse_unknown_features(block.features)
         # Who asks for nothing waits for no import.
         if block.method != "everything" or block.without or block.options:
             from pipeline_lib.select import SELECTORS
@@ -183,6 +185,15 @@ def _unused(params: Params) -> Iterator[str]:
     unused = [name for name in params.datasets if name not in (*params.source, *params.target)]
     if unused:
         yield f"in no role, so only ranked as a candidate source: {listed(unused)}"
+
+
+def _judged_otherwise(params: Params) -> Iterator[str]:
+    shown, chosen = params.audit.features, params.select.features
+    if "label_errors" in params.select.without and shown != chosen:
+        yield (
+            f"select leaves out label errors by {chosen} and the audit shows those by {shown}: give audit.features and "
+            "select.features the same value to leave out what is shown"
+        )
 
 
 def _leftovers(stages: Iterable[Declaration]) -> Iterator[str]:

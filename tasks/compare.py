@@ -6,18 +6,17 @@ from pipeline_lib.core.compute import resolve_device
 from pipeline_lib.core.files import write_json, write_npy
 from pipeline_lib.data.rows import Rows
 from pipeline_lib.encoders.inference import finite_features
-from tasks.blocks.compare import Compare
+from tasks.blocks.compare import Compared
 from tasks.blocks.embed import Embed
-from tasks.blocks.shared import Computed, Drawn, Roles
+from tasks.blocks.shared import Roles
 from tasks.candidates import build_named, written_of
 from tasks.roles import read_both
 from tasks.stage import Stage, arguments, main
 
 
-class Settings(Roles, Computed, Drawn):
+class Settings(Roles, Compared):
     """What this stage reads of params.yaml."""
 
-    compare: Compare = Compare()
     embed: Embed = Embed()
 
 

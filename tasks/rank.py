@@ -22,22 +22,22 @@ from pipeline_lib.labels.kind import labelled
 from pipeline_lib.rank import Domain, Examples
 from pipeline_lib.rank.run import MIN_KEYS, rank_datasets, rank_encoders
 from pipeline_lib.rank.words import foretold, sentence, table
-from tasks.blocks.compare import Compare
+from tasks.blocks.compare import PIXELS, Compared
 from tasks.blocks.datasets import Ingested
 from tasks.blocks.labels import CLASS_KINDS, Primary
 from tasks.blocks.pretrain import Pretrain
-from tasks.blocks.rank import BUILT_IN, GIVEN, PIXELS, RANDOM, Rank
-from tasks.blocks.shared import Computed, Drawn, Roles
-from tasks.candidates import build, build_named
+from tasks.blocks.rank import GIVEN, RANDOM, Rank
+from tasks.blocks.shared import Roles
+from tasks.candidates import build
+from tasks.features import represented
 from tasks.roles import DATASETS
 from tasks.settings import written_in
 from tasks.stage import Stage, arguments, main
 
 
-class Settings(Primary, Roles, Ingested, Computed, Drawn):
+class Settings(Primary, Roles, Ingested, Compared):
     """What this stage reads of params.yaml."""
 
-    compare: Compare = Compare()
     pretrain: Pretrain = Pretrain()
     rank: Rank = Rank()
 
@@ -135,9 +135,7 @@ def _representations(params: Settings, target: Role, names: list[str]) -> Mappin
     given = {"hub": "hub", "file": pretrain.weights_path}.get(pretrain.weights)
     found = {}
     for name in names:
-        if name == PIXELS:
-            found[name] = Representation()
-        elif name in BUILT_IN:
+        if name in (RANDOM, GIVEN):
             weights = given if name == GIVEN else None
             with written_in("rank"):
                 if name == GIVEN and weights is None:
@@ -147,8 +145,7 @@ def _representations(params: Settings, target: Role, names: list[str]) -> Mappin
                 encoder = build("rank", target, pretrain.encoder, pretrain.size, weights, seed, partial=partial)
                 found[name] = Representation(encoder, read_classifier(encoder, weights) if weights else None)
         else:
-            encoder, weights = build_named("rank", target, name, params.compare, seed)
-            found[name] = Representation(encoder, read_classifier(encoder, weights))
+            found[name] = represented("rank", target, name, params.compare, seed)
     return found
 
 

@@ -11,50 +11,45 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from pipeline_lib.audit.near import LEAST_IMAGES
-from pipeline_lib.core.compute import resolve_device
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.files import write_json, write_parquet
 from pipeline_lib.core.progress import say
 from pipeline_lib.core.registry import pick, with_options
 from pipeline_lib.data.roles import Role
-from pipeline_lib.encoders.representation import Representation
 from pipeline_lib.labels.kind import labelled
 from pipeline_lib.select import BLIND, LABELLED, SELECTORS, Selection
 from pipeline_lib.select.distinct import ALWAYS, Searched, left_out
 from pipeline_lib.select.words import sentences
 from pipeline_lib.stats.shift import effective_sample_size
-from tasks.blocks.compare import Compare
+from tasks.blocks.compare import Compared
 from tasks.blocks.labels import Primary
-from tasks.blocks.select import PIXELS, Select
-from tasks.blocks.shared import Computed, Drawn, Roles
-from tasks.candidates import build_named
+from tasks.blocks.select import Select
+from tasks.blocks.shared import Roles
+from tasks.features import components
 from tasks.roles import read_both
 from tasks.settings import written_in
 from tasks.stage import Stage, arguments, main
 
 
-class Settings(Primary, Roles, Computed, Drawn):
+class Settings(Primary, Roles, Compared):
     """What this stage reads of params.yaml."""
 
-    compare: Compare = Compare()
     select: Select = Select()
 
 
 def run(stage: Stage[Settings]) -> None:
     """Select source images."""
     params, block = stage.params, stage.params.select
-    device = resolve_device(params.device)
     with written_in("select"):
-        block.refuse_unknown_features(params.compare)
+        params.compare.refuse_unknown_features(block.features)
         selector = with_options(pick(SELECTORS, block.method, "method"), block.options, "options")
         label = block.label(params)
     source, target = read_both(params, [label] if label else [], ())
     with written_in("select"):
         classes_N = _classes(source, label)
-    source_ND, target_MD = _features(params, source, target, device)
+    source_ND, target_MD = _features(params, source, target)
     with written_in("select"):
         gone = left_out(Searched(source, target, source_ND, classes_N, params.seed), [ALWAYS, *block.without])
         candidates = _candidates(gone, classes_N if block.method in LABELLED else None)
@@ -86,7 +81,7 @@ def _classes(source: Role, label: str | None) -> np.ndarray | None:
     return classes_N
 
 
-def _features(params: Settings, source: Role, target: Role, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+def _features(params: Settings, source: Role, target: Role) -> tuple[np.ndarray, np.ndarray]:
     """Return what source images, and those of the target's train split, are compared by, float32 ``[N, K]``.
 
     They have no columns where nothing is compared.
@@ -94,12 +89,8 @@ def _features(params: Settings, source: Role, target: Role, device: torch.device
     block, rows = params.select, target.rows("train")
     if block.method in BLIND and "label_errors" not in block.without:
         return np.empty((len(source), 0), np.float32), np.empty((len(rows), 0), np.float32)
-    by = Representation()
-    if block.features != PIXELS:
-        by = Representation(build_named("select", target, block.features, params.compare, params.seed)[0])
-    source_ND, target_MD = by.components(
-        [(source.images, np.arange(len(source))), (target.images, rows)], params.seed, device, "features"
-    )
+    sets = [(source.images, np.arange(len(source))), (target.images, rows)]
+    source_ND, target_MD = components("select", params, target, block.features, sets)
     return source_ND, target_MD
 
 

@@ -1,6 +1,7 @@
 """Everything that is measured on source and target before anything is learnt from them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,25 +19,38 @@ from pipeline_lib.stats.shift import domain_probabilities, frechet_distance, mmd
 SHOWN = 20
 
 
-def audit(source: Role, target: Role, *, sample: int, permutations: int, seed: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Seen:
+    """What source and target are to an encoder: its name, and float32 ``[N, K]`` features of each."""
+
+    name: str
+    features: Sequence[np.ndarray]
+
+
+def audit(
+    source: Role, target: Role, *, sample: int, permutations: int, seed: int, seen: Seen | None = None
+) -> dict[str, Any]:
     """Measure shift, labels, duplicates and quality of source and target; return what reports/audit.json holds.
 
     Shift and label errors are measured on the leading 50 principal components of the pixels of both; shift on at
-    most ``sample`` random images of each. The labels looked at are those that were read with the roles; the target's
-    are described here and used by nothing that follows.
+    most ``sample`` random images of each. Where images are ``seen`` by an encoder, label errors are looked for in its
+    features instead, and shift is measured on them, too. The labels looked at are those that were read with the
+    roles; the target's are described here and used by nothing that follows.
     """
     roles = (source, target)
     with progress("audit", 6) as tracker:
         features = pixel_components([source.images, target.images], seed)
         tracker.advance()
         shift, telling = _shift(roles, features, sample, permutations, seed)
+        judged_by = features if seen is None else seen.features
+        seen_shift = None if seen is None else _shift(roles, seen.features, sample, permutations, seed)[0]
         tracker.advance()
         digests = [duplicates.digests(role.images) for role in roles]
         pairs = duplicates.across(*digests)
         tracker.advance()
         described = {}
-        for role, features_NK, digests_N in zip(roles, features, digests, strict=True):
-            described[role.name] = describe_role(role, features_NK, digests_N, seed)
+        for role, features_NK, judged_by_ND, digests_N in zip(roles, features, judged_by, digests, strict=True):
+            described[role.name] = describe_role(role, features_NK, judged_by_ND, digests_N, seed)
             tracker.advance()
         skewed = _skew(source, target, features, shift["domain_auc"], seed)
         tracker.advance()
@@ -48,6 +62,7 @@ def audit(source: Role, target: Role, *, sample: int, permutations: int, seed: i
     return {
         "shift": shift,
         "telling": telling,
+        "features": {"name": "pixels" if seen is None else seen.name, "shift": seen_shift},
         "sets": described,
         **skewed,
         "duplicates_across": {
@@ -64,6 +79,7 @@ def flat(audit: dict[str, Any]) -> dict[str, float | None]:
     """Return the numbers of an audit by flat names, without any that follow from the target's labels."""
     numbers: dict[str, float | None] = {
         **audit["shift"],
+        **{f"features_{name}": value for name, value in (audit["features"]["shift"] or {}).items()},
         "duplicates_across": audit["duplicates_across"]["count"],
         "near_duplicates_across": audit["near_duplicates_across"]["count"],
         "shared": audit["shared"],

@@ -28,15 +28,20 @@ def kinds_of(role: Role) -> dict[str, str]:
     return {name: known[name] for name in role.labels if name in known}
 
 
-def describe_role(role: Role, features_NK: np.ndarray, digests: list[str | None], seed: int) -> dict[str, Any]:
-    """Return what a role's part of reports/audit.json holds, but for near duplicates."""
+def describe_role(
+    role: Role, features_NK: np.ndarray, judged_by_ND: np.ndarray, digests: list[str | None], seed: int
+) -> dict[str, Any]:
+    """Return what a role's part of reports/audit.json holds, but for near duplicates.
+
+    Groups are described by ``features_NK``, the pixels' components, and label errors looked for in ``judged_by_ND``.
+    """
     labels, errors, confounded = {}, {}, {}
     for name, kind in kinds_of(role).items():
         labels[name] = describe(pd.Series(role.label(name)), kind)
         if "counts" in labels[name]:
             labels[name] |= skew(np.array(labels[name]["counts"]))
         if KINDS[kind].has_classes:
-            errors[name] = _errors(role, name, features_NK, seed)
+            errors[name] = _errors(role, name, judged_by_ND, seed)
             if found := by_dataset(role, name):
                 confounded[name] = found
     train, test = role.rows("train"), role.rows("test")
@@ -71,9 +76,9 @@ def _dataset(role: Role, name: str) -> dict[str, Any]:
     }
 
 
-def _errors(role: Role, name: str, features_NK: np.ndarray, seed: int) -> dict[str, Any]:
+def _errors(role: Role, name: str, features_ND: np.ndarray, seed: int) -> dict[str, Any]:
     given = role.label(name)
-    found = suspected_errors(features_NK, given, role.table["key"].to_numpy(dtype=str), seed)
+    found = suspected_errors(features_ND, given, role.table["key"].to_numpy(dtype=str), seed)
     num_judged = len(found.judged)
     ids, paths = role.table["id"].to_numpy(), role.table["path"].to_numpy()
     worst = [

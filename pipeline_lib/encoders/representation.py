@@ -47,7 +47,8 @@ class Representation:
         if self.encoder is None:
             images, rows = zip(*sets, strict=True)
             return pixel_components(images, seed, rows=rows)
-        return components([normalise(self.of(images, rows, device, label)) for images, rows in sets], seed)
+        found = (finite_features(self.encoder, Rows(images, rows), device, BATCH, label) for images, rows in sets)
+        return components([normalise(features_ND) for features_ND in found], seed)
 
     def probabilities(self, features_ND: np.ndarray) -> np.ndarray | None:
         """Return what the classifier makes of features, float64 ``[N, K]``; None without one."""

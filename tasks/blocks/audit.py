@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from tasks.blocks.base import MOST, Block, Count, Share
+from tasks.blocks.compare import PIXELS
 
 
 class Refuse(Block):
@@ -23,4 +24,5 @@ class Audit(Block):
 
     sample: Annotated[int, Field(ge=20, le=MOST)] = 2000
     permutations: Count = 200
+    features: str = PIXELS
     refuse: Refuse = Refuse()

@@ -5,11 +5,14 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from pipeline_lib.core.errors import UserError, shown
-from tasks.blocks.base import Block
+from pipeline_lib.core.errors import UserError, nearest, shown
+from tasks.blocks.base import Block, listed
+from tasks.blocks.shared import Computed, Drawn
 
+# What images are compared by where no encoder is named.
+PIXELS = "pixels"
 # Names under which the ranking and the evaluation have what is there without being named.
-TAKEN = ("pixels", "random", "given", "start", "scratch", "pretrained", "supervised", "adapted", "constant")
+TAKEN = (PIXELS, "random", "given", "start", "scratch", "pretrained", "supervised", "adapted", "constant")
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=50)]
 
 
@@ -35,8 +38,22 @@ class Compare(Block):
     path: Annotated[str, Field(min_length=1)] = "requirements.lock"
     encoders: dict[Name, Candidate] = Field(default={})
 
+    def refuse_unknown_features(self, features: str) -> None:
+        """Raise UserError where ``features``, an option of another block, are neither pixels nor of an encoder here."""
+        if features not in (known := [PIXELS, *self.encoders]):
+            raise UserError(
+                f"features is {shown(features)}, which is neither {PIXELS} nor among compare.encoders: they are "
+                f"{listed(known)}{nearest(features, known)}"
+            )
+
     @model_validator(mode="after")
     def _names_are_free(self) -> "Compare":
         if taken := [name for name in self.encoders if name in TAKEN]:
             raise ValueError(f"encoders has the name '{taken[0]}', which is taken: give it another")
         return self
+
+
+class Compared(Computed, Drawn):
+    """Of a stage that sees images as these encoders do."""
+
+    compare: Compare = Compare()

@@ -5,9 +5,10 @@ from typing import Annotated
 from pydantic import Field
 
 from tasks.blocks.base import MOST, Block, Several
+from tasks.blocks.compare import PIXELS
 
 # Candidates that are there without being named: no encoder, that of ``pretrain`` untrained, and with its weights.
-PIXELS, RANDOM, GIVEN = "pixels", "random", "given"
+RANDOM, GIVEN = "random", "given"
 BUILT_IN = (PIXELS, RANDOM, GIVEN)
 
 

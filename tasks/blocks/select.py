@@ -4,12 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline_lib.core.errors import UserError, nearest, shown
-from tasks.blocks.base import Block, Count, Options, listed
-from tasks.blocks.compare import Compare
+from pipeline_lib.core.errors import UserError
+from tasks.blocks.base import Block, Count, Options
+from tasks.blocks.compare import PIXELS
 from tasks.blocks.labels import CLASS_KINDS, Primary
-
-PIXELS = "pixels"
 
 
 class Select(Block):
@@ -20,14 +18,6 @@ class Select(Block):
     features: str = PIXELS
     without: list[Literal["leaks", "duplicates", "near_duplicates", "label_errors"]] = Field(default=[])
     options: Options = Field(default={})
-
-    def refuse_unknown_features(self, compare: Compare) -> None:
-        """Raise UserError where the features are neither pixels nor of one of ``compare.encoders``."""
-        if self.features not in (known := [PIXELS, *compare.encoders]):
-            raise UserError(
-                f"features is {shown(self.features)}, which is neither {PIXELS} nor among compare.encoders: they are "
-                f"{listed(known)}{nearest(self.features, known)}"
-            )
 
     def label(self, params: Primary) -> str | None:
         """Return the label that is chosen by, the primary one, and None where none is needed.

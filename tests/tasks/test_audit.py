@@ -1,9 +1,17 @@
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
+from pipeline_lib.audit.errors import suspected_errors
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.files import read_json
+from pipeline_lib.encoders.encoder import from_config, save_model
+from pipeline_lib.encoders.representation import Representation
+from tasks.roles import read_both
+from tasks.settings import read_settings
 from tests.tasks.project import (
     PARAMS,
     bytes_of,
@@ -17,12 +25,17 @@ from tests.tasks.project import (
 )
 
 OUTPUTS = ("reports/audit.json", "reports/audit.html", "metrics/audit.json")
+RECIPE = {"encoder": "small_cnn", "channels": 1, "size": 12, "mean": [0.2], "std": [0.2], "stem": None}
+MINE = {"encoder": "small_cnn", "weights": "mine.safetensors"}
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        return ingested(tmp_path_factory.mktemp("audit"), patch)
+        folder = ingested(tmp_path_factory.mktemp("audit"), patch)
+        save_model(Path("weights"), from_config(RECIPE, 5).backbone, {})
+        Path("weights/model.safetensors").rename("weights/mine.safetensors")
+        return folder
 
 
 @pytest.fixture(autouse=True)
@@ -95,3 +108,78 @@ def test_the_same_sets_give_the_same_bytes() -> None:
     first = bytes_of(*OUTPUTS)
     run("audit")
     assert bytes_of(*OUTPUTS) == first
+
+
+def judge_by(features: str, **encoders: Any) -> None:
+    write_params(audit={"features": features}, compare={"path": "weights", "encoders": encoders or {"mine": MINE}})
+
+
+@pytest.mark.parametrize("role", [0, 1])
+def test_label_errors_are_those_by_the_features_of_a_named_encoder(role: int) -> None:
+    from tasks.audit import Settings
+
+    for dataset in PARAMS["datasets"]:
+        change_label(dataset, "place", "train", lambda values: [*values[:6][::-1], *values[6:]])
+    run("audit")
+    by_pixels = read_json(Path(OUTPUTS[0]))
+    judge_by("mine")
+    run("audit")
+    by_mine = read_json(Path(OUTPUTS[0]))
+    roles = read_both(read_settings(Settings), ["place"])
+    # A file says no mean and spread, so they are the target's own.
+    encoder = from_config({**RECIPE, "mean": roles[1].mean, "std": roles[1].std}, 5)
+    sets = [(one.images, np.arange(len(one))) for one in roles]
+    features = Representation(encoder).components(sets, 0, torch.device("cpu"), "features")
+    one = roles[role]
+    expected = suspected_errors(features[role], one.label("place"), one.table["key"].to_numpy(dtype=str), 0)
+    ids = one.table["id"].to_numpy()[expected.doubtful[:20]].tolist()
+    found = by_mine["sets"][one.name]["label_errors"]["place"]
+    assert [worst["id"] for worst in found["worst"]] == ids and found["doubtful"] == len(expected.doubtful) > 0
+    assert found != by_pixels["sets"][one.name]["label_errors"]["place"]
+    assert by_mine["features"]["name"] == "mine" and by_mine["shift"] == by_pixels["shift"]
+    assert by_mine["features"]["shift"].keys() == by_mine["shift"].keys()
+    assert "images most like theirs by the features of mine." in Path(OUTPUTS[1]).read_text()
+
+
+def test_the_same_features_give_the_same_bytes() -> None:
+    judge_by("mine")
+    run("audit")
+    first = bytes_of(*OUTPUTS)
+    run("audit")
+    assert bytes_of(*OUTPUTS) == first
+    assert read_json(Path(OUTPUTS[2]))["features_domain_auc"] is not None
+
+
+def test_without_a_named_encoder_no_weights_are_read_and_no_device_is_asked_for() -> None:
+    write_params(device="cuda:99", compare={"path": "weights", "encoders": {"gone": {**MINE, "weights": "gone.pth"}}})
+    run("audit")
+    assert read_json(Path(OUTPUTS[0]))["features"] == {"name": "pixels", "shift": None}
+
+
+def test_a_mistake_in_the_encoder_is_one_sentence_and_leaves_the_last_good_report() -> None:
+    judge_by("mine")
+    run("audit")
+    before = bytes_of(*OUTPUTS)
+    broken = from_config(RECIPE, 5).backbone
+    with torch.no_grad():
+        for parameter in broken.parameters():
+            parameter.fill_(1e30)
+    torch.save(broken.state_dict(), "weights/broken.pth")
+    for features, encoder, words in (
+        ("min", MINE, r"audit in params\.yaml: features is 'min', which is neither pixels nor .*did you mean 'mine'"),
+        ("mine", {**MINE, "weights": "gone.pth"}, r"compare in params\.yaml: encoders\.mine\.weights is 'gone\.pth'"),
+        (
+            "mine",
+            {**MINE, "encoder": "small_vit"},
+            r"compare in params\.yaml: encoders\.mine: .*does not fit small_vit",
+        ),
+        (
+            "mine",
+            {**MINE, "weights": "broken.pth"},
+            r"compare in params\.yaml: encoders\.mine: the features .*not finite",
+        ),
+    ):
+        judge_by(features, mine=encoder)
+        with pytest.raises(UserError, match=rf"^{words}"):
+            run("audit")
+        assert bytes_of(*OUTPUTS) == before

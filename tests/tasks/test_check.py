@@ -57,6 +57,7 @@ def test_what_is_right_is_said_to_be_so(capsys: pytest.CaptureFixture[str]) -> N
         ({"source": ["mnits"]}, r"params\.yaml.*'mnits'.*did you mean 'mnist'"),
         ({"select__method": "nearst"}, r"select in params\.yaml: method is 'nearst', .* 'nearest'"),
         ({"select__method": "random", "select__options": {"no": 1}}, r"select in params\.yaml: options has no option"),
+        ({"audit__features": "pixel"}, r"audit in params\.yaml: features is 'pixel', .* did you mean 'pixels'\?"),
         ({"pretrain__method": "simlcr"}, r"pretrain in params\.yaml: method is 'simlcr', .* 'simclr'"),
         ({"pretrain__options": {"temprature": 1}}, r"pretrain in params\.yaml: options .*temprature.*'temperature'"),
         ({"heads__strategies": ["al"], "heads__use": "auto"}, r"heads in params\.yaml: strategies is 'al', .* 'all'"),
@@ -155,6 +156,20 @@ def test_what_is_left_over_from_other_settings_is_noted(capsys: pytest.CaptureFi
     assert [note.split()[1] for note in notes[1:]] == [
         "datasets/old", "metrics/mine.json", "predictions/heads/7.parquet"
     ]  # fmt: skip
+
+
+def test_other_label_errors_left_out_than_shown_are_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    weights = Path("mine.pt")
+    weights.touch()
+    encoders = {"mine": {"encoder": "small_cnn", "weights": weights.name}}
+    change(compare__path=".", compare__encoders=encoders, audit__features="mine", select__without=["label_errors"])
+    main()
+    assert (
+        "note: select leaves out label errors by pixels and the audit shows those by mine: " in capsys.readouterr().out
+    )
+    change(select__features="mine")
+    main()
+    assert "label errors" not in capsys.readouterr().out
 
 
 def test_the_command_ends_with_a_sentence_and_exit_code_2(project: Path) -> None:

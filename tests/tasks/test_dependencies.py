@@ -119,7 +119,7 @@ READERS = {
     "heads": {"heads@0"},
     "pretrain": {"pretrain@0", "rank"},
     "rank": {"rank"},
-    "compare": {"compare", "rank", "select"},
+    "compare": {"audit", "compare", "rank", "select"},
     "select": {"select"},
     "audit": {"audit"},
     "datasets": {"ingest@mnist", "ingest@digits", "rank"},

@@ -23,12 +23,13 @@ def find(audit: Mapping[str, Any], refuse: Refuse) -> list[Finding]:
     imbalance above which a finding is blocking; None never is. Label errors and imbalance block for the source only:
     the target's labels decide nothing.
     """
-    found = [*shift.same(audit), *shift.shift(audit["shift"], refuse), *copies.across(audit, refuse)]
+    found = [*shift.same(audit), *shift.shift(audit["shift"], refuse), *shift.seen(audit["features"])]
+    found += [*copies.across(audit, refuse)]
     for role, described in audit["sets"].items():
         found += [
             *quality.quality(role, described),
             *copies.within(role, described, refuse),
-            *labels.labels(role, described, refuse if role == "source" else {}),
+            *labels.labels(role, described, audit["features"]["name"], refuse if role == "source" else {}),
             *skew.by_dataset(role, described["labels_by_dataset"]),
             *quality.groups(role, described),
         ]

@@ -12,8 +12,8 @@ WARN_IMBALANCE = 10
 EVEN = 2  # up to which imbalance matters to nobody
 
 
-def labels(role: str, described: Mapping[str, Any], refuse: Refuse) -> Iterator[Finding]:
-    """Say what is missing, skewed or wrong."""
+def labels(role: str, described: Mapping[str, Any], features: str, refuse: Refuse) -> Iterator[Finding]:
+    """Say what is missing, skewed or, by the features of that name, wrong."""
     known = {name: label for name, label in described["labels"].items() if label["num_labelled"]}
     if not known:
         lost = (
@@ -37,8 +37,9 @@ def labels(role: str, described: Mapping[str, Any], refuse: Refuse) -> Iterator[
             )
         if "counts" in label:
             yield from _classes(role, name, label, refuse)
+    by = "" if features == "pixels" else f" by the features of {features}"
     for name, errors in described["label_errors"].items():
-        yield from _errors(role, name, errors, refuse)
+        yield from _errors(role, name, errors, by, refuse)
 
 
 def _classes(role: str, name: str, label: Mapping[str, Any], refuse: Refuse) -> Iterator[Finding]:
@@ -71,7 +72,7 @@ def _classes(role: str, name: str, label: Mapping[str, Any], refuse: Refuse) -> 
         yield limited(found, label["imbalance"], "imbalance", refuse)
 
 
-def _errors(role: str, name: str, errors: Mapping[str, Any], refuse: Refuse) -> Iterator[Finding]:
+def _errors(role: str, name: str, errors: Mapping[str, Any], by: str, refuse: Refuse) -> Iterator[Finding]:
     if not errors["doubtful"]:
         return
     of = f"of {errors['num_judged']:,} labels '{name}' of the {role}"
@@ -81,8 +82,8 @@ def _errors(role: str, name: str, errors: Mapping[str, Any], refuse: Refuse) -> 
         yield finding(
             "info",
             "errors",
-            f"{errors['doubtful']:,} {of} contradict the images most like theirs, as images between classes that look "
-            f"alike do: {sign}{_power(errors)}",
+            f"{errors['doubtful']:,} {of} contradict the images most like theirs{by}, as images between classes that "
+            f"look alike do: {sign}{_power(errors)}",
             "none that is known" if not lowest else "what is wrong is learnt, too, and is scored as if it were right",
             "nothing"
             if not lowest
@@ -93,7 +94,7 @@ def _errors(role: str, name: str, errors: Mapping[str, Any], refuse: Refuse) -> 
     found = finding(
         level(errors["rate"] if errors["rate_low"] else 0.0, WARN_LABEL_ERRORS),
         "errors",
-        f"{errors['count']:,} {of} look wrong beside the images most like theirs ({errors['share']:.1%}), about "
+        f"{errors['count']:,} {of} look wrong beside the images most like theirs{by} ({errors['share']:.1%}), about "
         f"{errors['expected_false']:.0%} of which are expected to be right (look first at {worst['path']}: given "
         f"'{worst['given']}', suggested '{worst['suggested']}'){_found(errors)}",
         "wrong labels are learnt where they are in the train split, and make right answers count as wrong in the test "

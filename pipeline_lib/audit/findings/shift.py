@@ -60,3 +60,20 @@ def shift(measured: Mapping[str, float], refuse: Refuse) -> Iterator[Finding]:
         else "nothing; what a linear classifier does not see may still differ, so look at the scores on the target",
     )
     yield limited(found, auc, "domain_auc", refuse)
+
+
+def seen(features: Mapping[str, Any]) -> Iterator[Finding]:
+    """Say how far apart the domains are to the encoder that was named, if any was."""
+    measured = features["shift"]
+    if measured is None or math.isnan(auc := measured["domain_auc"]):
+        return
+    yield finding(
+        "info",
+        "shift",
+        f"by the features of {features['name']} a linear classifier tells target from source images with an area under "
+        f"the curve of {auc:.3f}",
+        "a model that starts from this encoder may use what only the source has"
+        if auc > WARN_DOMAIN_AUC
+        else "little: both look alike to a linear classifier of these features",
+        "nothing",
+    )

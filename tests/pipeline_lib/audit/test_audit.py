@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from pipeline_lib.audit import duplicates
-from pipeline_lib.audit.audit import audit, flat
+from pipeline_lib.audit.audit import Seen, audit, flat
 from pipeline_lib.audit.findings import find, refuse_blocking
 from pipeline_lib.audit.labels import skew
 from pipeline_lib.core.errors import UserError
@@ -167,6 +167,31 @@ def test_the_targets_labels_neither_block_nor_reach_the_metrics(source: Role) ->
     strict = {"domain_auc": None, "duplicates_across": None, "label_errors": 0.0, "imbalance": 5.0}
     assert results[1]["sets"]["target"]["labels"]["place"]["imbalance"] > 5
     refuse_blocking(find(results[1], strict))
+
+
+def test_label_errors_and_a_second_shift_are_of_the_features_of_an_encoder_that_is_given() -> None:
+    rng = np.random.default_rng(0)
+    noise, other = rng.integers(0, 255, (200, 12, 12), np.uint8), rng.integers(0, 255, (80, 12, 12), np.uint8)
+    truth = np.arange(200) % 3
+    given = np.where(np.arange(200) < 30, (truth + 1) % 3, truth)
+    source = role("source", {"a": noise}, {"place": [f"at {place}" for place in given]})
+    target = role("target", {"t": other})
+    # To this encoder the classes are as far apart as can be, and so are the domains; pixels know of neither.
+    features = [np.eye(4)[truth], np.eye(4)[np.full(80, 3)]]
+    seen = Seen("mine", [part + rng.normal(0, 0.01, part.shape) for part in features])
+    by_pixels, by_mine = audit(source, target, **SETTINGS), audit(source, target, **SETTINGS, seen=seen)
+    assert by_pixels["sets"]["source"]["label_errors"]["place"]["count"] == 0
+    found = by_mine["sets"]["source"]["label_errors"]["place"]
+    assert {one["id"] for one in found["worst"]} <= {f"a/{row}" for row in range(30)} and found["count"] >= 25
+    assert "look wrong beside the images most like theirs by the features of mine (" in sentences(by_mine, "warning")
+    assert "by the features of mine a linear classifier tells target from source" in sentences(by_mine, "info")
+    assert by_pixels["features"] == {"name": "pixels", "shift": None} and by_mine["features"]["name"] == "mine"
+    assert flat(by_mine)["features_domain_auc"] == by_mine["features"]["shift"]["domain_auc"] > 0.99
+    assert flat(by_mine)["domain_auc"] < 0.7
+    # All else is of pixels.
+    for result in (by_pixels, by_mine):
+        del result["features"], result["sets"]["source"]["label_errors"]
+    assert by_mine == by_pixels
 
 
 def test_two_images_and_blank_ones_are_enough_to_say_so() -> None:

@@ -191,6 +191,7 @@ def make_audit(roles: dict[str, Role], text: str = "plain") -> dict[str, Any]:
     examples = [[roles["source"].table["id"][0], roles["target"].table["id"][1]]]
     return {
         "shift": shift,
+        "features": {"name": text, "shift": shift},
         "telling": {
             name: {"own": list(role.table["id"][:2]), "other": list(role.table["id"][2:4])}
             for name, role in roles.items()

@@ -77,6 +77,13 @@ def test_the_share_of_false_alarms_stands_beside_them(plain):
     assert "plain 60% ± 1%, b 40% ± 2%" in plain.text
 
 
+def test_what_label_errors_were_judged_by_is_said(plain):
+    assert "ten images most like theirs by the features of plain." in plain.text
+    assert "By the features of plain: domain AUC 0.9000, proxy A-distance 1.200, MMD² 0.100 (p = 0.010)" in plain.text
+    by_pixels = Page(rendered(change=lambda audit: audit.update(features={"name": "pixels", "shift": None}))).text
+    assert "ten images most like theirs by their pixels." in by_pixels and "By the features" not in by_pixels
+
+
 @pytest.mark.parametrize("reason", ["shift", "condition"])
 def test_why_no_frequencies_are_claimed_is_said(reason):
     told = {"reason": reason, "target": None, "deviation": None, "condition": 80.0 if reason == "condition" else None}
