@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import frozen_heads, inductive, missing_labels, vendors
+from benchmarks import frozen_heads, inductive, missing_labels, peer, vendors
 from benchmarks.adaptation import Labelled, write_rows
 from benchmarks.inductive import ALL, TARGET, Scale, Task, labels_saved, run_seed
 from pipeline_lib.labels.kind import labelled
@@ -74,6 +74,18 @@ def test_concepts_that_score_are_in_no_training_and_budgets_are_shown_to_all(tmp
         assert list(scores) == ["pixels", "frozen", "lp_ft", "scratch", "auto"]
         assert all(0 <= one["score"] <= 1 for one in scores.values())
         assert scores["auto"] in [scores[name] for name in ("frozen", "lp_ft", "scratch")]
+
+
+def test_both_ways_see_the_same_pictures_and_their_times_are_compared_seed_by_seed(tmp_path: Path):
+    images = np.random.default_rng(0).integers(0, 256, (11, 3, peer.SIZE, peer.SIZE)).astype(np.uint8)
+    peer.write_files(tmp_path / "source", images)
+    np.testing.assert_array_equal(peer.read_files(tmp_path / "source"), images)
+    runs = [
+        {"lightly_train": {"seconds": theirs}, "same_encoder": {"seconds": ours}}
+        for theirs, ours in ((30.0, 10.0), (8.0, 4.0), (100.0, 10.0))
+    ]
+    line = peer.summary(runs, epochs=5)
+    assert line["ratio"] == 3 and line["lightly_train"] == {"seconds": 46.0} and line["seeds"] == 3
 
 
 def test_seven_of_ten_values_of_each_label_are_missing_and_each_label_loses_others():
