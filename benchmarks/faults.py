@@ -1,6 +1,6 @@
 """Plant faults into image sets, and count those that the audit finds, and what it finds where there is nothing.
 
-``python -m benchmarks.faults --data DIR [--quick] [--only leaks|labels|halves]`` reads
+``python -m benchmarks.faults --data DIR [--quick] [--only leaks|labels|halves] [--cleanvision PYTHON]`` reads
 DIR/emoji/{google,openmoji_color}.parquet and DIR/cifar10/{train,test}.parquet, and ends with one line of JSON:
 
 ``{"leaks": {"exact": {"recall": …, "precision": …}, …}, "label_errors": {"digits digit": {"0.05": {…}, …}, …},
@@ -10,7 +10,9 @@ Leaks: the source is one vendor, and the training set; the target is another ven
 copies of source images of each kind. It gives the lowest recall and precision of both sets. Precision of a kind is the
 share of its leaks among what is found of them and of unrelated images: copies that were in CIFAR-10 before count as
 false. The peer is a perceptual hash of 64 bits (DCT), of which images are alike that differ in none, or in up to 6,
-bits. ``seconds_100k`` are CPU seconds of one thread for 100,000 images of 32 px, None with ``--quick``.
+bits. With ``--cleanvision PYTHON`` CleanVision is another, run by the interpreter of an environment that has it, on PNG
+files of the same images: its exact and near duplicates. ``seconds_100k`` are CPU seconds of one thread for 100,000
+images of 32 px, None with ``--quick``.
 
 Labels: 0, 5, 10 and 20 % of the labels of digits, MNIST, CIFAR-10 and OpenMoji are flipped at random, with three seeds.
 They are judged by pixels, and those of the latter two ("cifar10 label by lite0"), without ``--quick``, also by features
@@ -24,6 +26,9 @@ Halves: ``false_findings`` counts, of 20 draws of two halves of 200 images of ea
 
 import argparse
 import json
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -51,6 +56,18 @@ DRAWS, QUICK_DRAWS = 20, 2
 SEEDS, QUICK_SEEDS = 3, 1
 BITS = (0, 6)  # in which hashes of images that are alike may differ
 MANY = 100_000
+CLEANVISION = """
+import json
+import sys
+from pathlib import Path
+from cleanvision import Imagelab
+
+if __name__ == "__main__":
+    lab = Imagelab(filepaths=sorted(map(str, Path(sys.argv[1]).iterdir())))
+    lab.find_issues({"exact_duplicates": {}, "near_duplicates": {}}, n_jobs=1, verbose=False)
+    sets = [names for kind in ("exact_duplicates", "near_duplicates") for names in lab.info[kind]["sets"]]
+    Path(sys.argv[2]).write_text(json.dumps([[Path(name).stem for name in names] for names in sets]))
+"""
 
 
 def read(path: Path, background: int, most: int, rng: np.random.Generator) -> np.ndarray:
@@ -74,6 +91,20 @@ def hashed_alike(source: np.ndarray, target: np.ndarray, bits: int) -> set[int]:
     return set(np.flatnonzero((apart <= bits).any(axis=0)).tolist())
 
 
+def by_cleanvision(python: str, source: np.ndarray, target: np.ndarray) -> set[int]:
+    """Return the target rows that CleanVision has in one set of duplicates with an image of the source."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, said = Path(temporary) / "images", Path(temporary) / "sets.json"
+        folder.mkdir()
+        for side, images in (("s", source), ("t", target)):
+            for row, image in enumerate(images):
+                Image.fromarray(image).save(folder / f"{side}{row}.png")
+        subprocess.run([python, "-c", CLEANVISION, folder, said], stdout=sys.stderr, check=True)
+        alike = read_json(said)
+    of_both = [names for names in alike if any(name[0] == "s" for name in names)]
+    return {int(name[1:]) for names in of_both for name in names if name[0] == "t"}
+
+
 def score(found: set[int], num_unrelated: int, num_leaks: int) -> dict[str, dict[str, float]]:
     """Return recall and precision by kind: the leaks follow the unrelated images, kind by kind."""
     false = sum(row < num_unrelated for row in found)
@@ -85,7 +116,7 @@ def score(found: set[int], num_unrelated: int, num_leaks: int) -> dict[str, dict
     return scores
 
 
-def leaks(source: np.ndarray, unrelated: np.ndarray, num_leaks: int) -> dict[str, Any]:
+def leaks(source: np.ndarray, unrelated: np.ndarray, num_leaks: int, cleanvision: str | None) -> dict[str, Any]:
     """Plant leaks and return the scores of the audit and of its peers, and what the audit expects."""
     rng = np.random.default_rng(1)
     parts = [alter(source[i * num_leaks : (i + 1) * num_leaks], kind, rng) for i, kind in enumerate(ALTERATIONS)]
@@ -95,14 +126,16 @@ def leaks(source: np.ndarray, unrelated: np.ndarray, num_leaks: int) -> dict[str
     found = {row for _, row in across(*codes)} | set(near.pairs[:, 1].tolist())
     if near.threshold is None:
         raise RuntimeError("there are too few images")
+    peers = {f"phash_{bits}": hashed_alike(source, target, bits) for bits in BITS}
+    if cleanvision:
+        peers["cleanvision"] = by_cleanvision(cleanvision, source, target)
     return {
         "audit": score(found, len(unrelated), num_leaks),
         "unrelated_found": sum(row < len(unrelated) for row in found),
         "expected_false": round(near.threshold.false * len(target), 2),
         "expected_recall": {kind: round(share, 3) for kind, share in near.threshold.recall.items()},
-        "peers": {
-            f"phash_{bits}": score(hashed_alike(source, target, bits), len(unrelated), num_leaks) for bits in BITS
-        },
+        "peers": {name: score(rows, len(unrelated), num_leaks) for name, rows in peers.items()},
+        "unrelated_of_peers": {name: sum(row < len(unrelated) for row in rows) for name, rows in peers.items()},
     }
 
 
@@ -122,7 +155,7 @@ def lowest(sets: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float
     }
 
 
-def search_leaks(data: Path, quick: bool) -> dict[str, Any]:
+def search_leaks(data: Path, quick: bool, cleanvision: str | None) -> dict[str, Any]:
     """Return what is found of leaks in both sets, by the audit and by its peers."""
     rng = np.random.default_rng(0)
     train = read(data / "cifar10/train.parquet", 0, 50_000, rng)
@@ -133,12 +166,12 @@ def search_leaks(data: Path, quick: bool) -> dict[str, Any]:
     }
     found = {}
     for name, (source, unrelated) in pairs.items():
-        found[name] = leaks(source, unrelated, QUICK_LEAKS if quick else LEAKS)
+        found[name] = leaks(source, unrelated, QUICK_LEAKS if quick else LEAKS, cleanvision)
         say(f"{name}: {json.dumps(found[name])}")
     return {
         "leaks": lowest([one["audit"] for one in found.values()]),
         "seconds_100k": None if quick else round(seconds(train), 1),
-        "peers": {f"phash_{bits}": lowest([one["peers"][f"phash_{bits}"] for one in found.values()]) for bits in BITS},
+        "peers": {peer: lowest([one["peers"][peer] for one in found.values()]) for peer in found["emoji"]["peers"]},
         "sets": found,
     }
 
@@ -149,11 +182,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder of larger test data")
     parser.add_argument("--quick", action="store_true", help="fewer leaks, seeds and draws, and no 100,000 images")
     parser.add_argument("--only", choices=["leaks", "labels", "halves"], help="a part of it")
+    parser.add_argument(
+        "--cleanvision", metavar="PYTHON", help="the interpreter of an environment that has CleanVision"
+    )
     parser.add_argument("--save", action="store_true", help=f"write {RESULT.relative_to(ROOT)}")
     chosen = parser.parse_args()
     line: dict[str, Any] = {}
     if chosen.only in (None, "leaks"):
-        line |= search_leaks(chosen.data, chosen.quick)
+        line |= search_leaks(chosen.data, chosen.quick, chosen.cleanvision)
     if chosen.only in (None, "labels"):
         seeds = QUICK_SEEDS if chosen.quick else SEEDS
         encoder = lite0(LITE0_SIZE) if has_lite0() and not chosen.quick else None
