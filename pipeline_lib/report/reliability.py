@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from pipeline_lib.report.charts import Axis, each, grid
-from pipeline_lib.report.words import capital, count, is_number, named, runs, score
+from pipeline_lib.report.words import NAMES, capital, clean, count, is_number, runs, score
 
 Record = Mapping[str, Any]
 HEIGHT = 240  # px
@@ -17,10 +17,8 @@ def reliability(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the name, the sentence and the drawing of each model; none where there are no classes to score by."""
     return [
         {
-            "model": one["model"],
-            "shown": capital(named(one["model"])),
+            "shown": capital(NAMES[one["model"]]) if one["model"] in NAMES else clean(one["model"]),
             "sentence": reliability_sentence(one),
-            "num_trainings": one["num_trainings"],
             "drawing": _drawing(one),
         }
         for one in evaluation["reliability"]

@@ -41,11 +41,12 @@ def calibration_error(confidence_N: np.ndarray, right_N: np.ndarray, num_bins: i
 
 
 def by_chance(confidence_TN: np.ndarray, group_N: np.ndarray, seed: int, num_bins: int = BINS) -> Chance:
-    """Simulate answers that are right exactly as often as their confidence says, DRAWS times (Bröcker 2007).
+    """Simulate answers that are right exactly as often as their confidence says, DRAWS times.
 
-    Of several trainings the error is the mean, and bins hold the answers of all. The images of a group, numbered by
-    ``group_N`` (int64), share their luck, in all trainings: an image that is hard for one is hard for others. That
-    leaves more to chance than independent images would. doi:10.1175/WAF993.1
+    After Bröcker and Smith (2007, doi:10.1175/WAF993.1), with the confidences held fixed. Of several trainings the
+    error is the mean, and bins hold the answers of all. The images of a group, numbered by ``group_N`` (int64), share
+    their luck, in all trainings: an image that is hard for one is hard for others. That leaves more to chance than
+    independent images would.
     """
     rng, num_trainings = np.random.default_rng(seed), len(confidence_TN)
     sure_TN = confidence_TN.astype(np.float64)
