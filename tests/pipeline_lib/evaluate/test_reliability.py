@@ -7,7 +7,7 @@ import pytest
 from pipeline_lib.evaluate.predictions import Predictions
 from pipeline_lib.evaluate.reliability import reliabilities
 from pipeline_lib.labels import KINDS
-from pipeline_lib.stats.calibration import calibration_error
+from pipeline_lib.stats.calibration import by_chance, calibration_error
 from tests.pipeline_lib.evaluate.toy import judge_of, right_share, task, truth
 from tests.pipeline_lib.labels.examples import values_of
 
@@ -56,6 +56,17 @@ def test_errors_are_means_over_trainings_whose_answers_share_the_bins() -> None:
     assert one["calibration_error"] == pytest.approx(np.mean(errors))
     assert one["num_images"] == 200 and one["num_trainings"] == 2
     assert sum(part["num_answers"] for part in one["bins"]) == 400
+
+
+def test_what_chance_shows_holds_95_of_100_draws() -> None:
+    sure = np.linspace(0.4, 1, 200)
+    (one,) = diagrams(trainings({"source_only": told(sure)}))
+    drawn = by_chance(sure[None], judge_of(TRUTH).group_N, seed=0)
+    assert one["error_by_chance"]["mean"] == pytest.approx(drawn.errors_S.mean())
+    assert (drawn.errors_S <= one["error_by_chance"]["high"]).mean() == pytest.approx(0.95, abs=0.005)
+    for part, right_S in list(zip(one["bins"], drawn.right_SB.T, strict=True))[4:]:
+        assert ((part["low"] <= right_S) & (right_S <= part["high"])).mean() >= 0.95
+        assert (right_S < part["low"]).mean() <= 0.025 and (right_S > part["high"]).mean() <= 0.025
 
 
 def test_only_images_that_are_judged_enter() -> None:
