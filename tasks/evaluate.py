@@ -21,6 +21,7 @@ from pipeline_lib.evaluate.pixels import pixel_features
 from pipeline_lib.evaluate.predictions import Predictions
 from pipeline_lib.evaluate.probed import Probed
 from pipeline_lib.evaluate.probes import draw_labels
+from pipeline_lib.evaluate.reliability import reliabilities
 from pipeline_lib.evaluate.scoring import judge_of, judges_of, model_scores
 from pipeline_lib.evaluate.tables import cluster_rows, delta_m, probe_rows
 from pipeline_lib.evaluate.worth import worth
@@ -129,6 +130,15 @@ def run(stage: Stage[Settings]) -> None:
         "delta_m": delta_m(compared, held_out),
         "affinity": affinity_rows(strategies),
         "scores": model_scores(tasks, judges, heads, adapted, ids, target, params.seed),
+        "reliability": reliabilities(
+            primary,
+            judges["target"][primary.name] if primary else None,
+            adapted,
+            ids["target"],
+            params.adapt.use,
+            choices,
+            derive_seed(params.seed, "evaluate", "reliability"),
+        ),
         "probes": probes,
         "worth": worth(list(probed.values())),
         "clusterings": cluster_rows(found.cluster_rows, found.clusters, of_clusters),

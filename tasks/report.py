@@ -39,7 +39,10 @@ def run(stage: Stage[Settings]) -> None:
         source=source,
         target=target,
         projections=pd.read_parquet("reports/projection.parquet"),
-        predictions=pd.read_parquet(f"predictions/adapt/{evaluation['seeds'][0]}.parquet"),
+        predictions=pd.read_parquet(
+            f"predictions/adapt/{evaluation['seeds'][0]}.parquet",
+            columns=["id", "model", "label", "predicted_class", "predicted_value"],
+        ),
         model=evaluation["use"],
         metrics={_name(path): read_json(path) for path in _by_stage("metrics/**/*.json", params.seeds)},
         curves={_name(path): pd.read_csv(path) for path in _by_stage("plots/**/*.csv", params.seeds)},

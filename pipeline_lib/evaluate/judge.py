@@ -4,22 +4,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pipeline_lib.labels import KINDS
 from pipeline_lib.labels.kind import Scorer, labelled
 from pipeline_lib.labels.tasks import Task
+from pipeline_lib.stats.areas import auroc, mean_average_precision
 from pipeline_lib.stats.intervals import Replicates, blocks_of, joined, replicates
 
 # [training][draw] of answers, each [N] beside the judge's rows.
 Answers = Sequence[Sequence[np.ndarray]]
+AREAS = {"auroc": auroc, "mean_average_precision": mean_average_precision}
 
 
 class Judge:
     """The truth of one label on the images that score it.
 
     Attributes: ``rows`` (int64) are those of the given row numbers whose label is known; ``truth_N`` their values;
-    ``blocks_N`` the blocks in which images of one group lie together; ``left_out`` counts the classes that are too rare
-    to be judged; ``problem`` is the code of what keeps the label from being scored at all, or None.
+    ``group_N`` (int64) numbers their groups and ``blocks_N`` the blocks in which images of one group lie together;
+    ``left_out`` counts the classes that are too rare to be judged; ``problem`` is the code of what keeps the label from
+    being scored at all, or None.
     """
 
     def __init__(self, task: Task, values: np.ndarray, keys: np.ndarray, rows: np.ndarray, seed: int) -> None:
@@ -27,7 +31,8 @@ class Judge:
         self.rows = rows[labelled(values[rows])]
         self.truth_N = values[self.rows]
         self.blocks_N = blocks_of(keys[self.rows], seed)
-        self.num_groups = len(np.unique(keys[self.rows].astype(str)))
+        names, self.group_N = np.unique(keys[self.rows].astype(str), return_inverse=True)
+        self.num_groups = len(names)
         self.constant_N = self.kind.constant(self.truth_N)
         score, self.left_out = self.kind.scorer(self.constant_N, self.truth_N, self.spec)
         self.problem = self._problem(score)
@@ -59,6 +64,22 @@ class Judge:
         """Return every score of the label's kind, the mean over trainings and draws."""
         found = [self.kind.scores(answer_N, self.truth_N, self.spec) for draws in answers for answer_N in draws]
         return {name: _mean([one[name] for one in found]) for name in found[0]}
+
+    def areas(self, probabilities: Sequence[np.ndarray | None]) -> dict[str, float]:
+        """Return the scores that go by probabilities, the mean over trainings; none where a training has none.
+
+        ``probabilities`` are ``[N, C]`` each, of the classes (or tags) of the spec. The judged classes enter, each
+        against all other images: classes that are absent, or too rare, are left out. A class that the model does not
+        know has the probability 0 on every image, which is what chance reaches.
+        """
+        judged = self.kind.judged(self.truth_N, self.spec)
+        known = [one for one in probabilities if one is not None]
+        if not judged or not known or len(known) < len(probabilities):
+            return {}
+        has_NC = self.kind.members(self.truth_N, judged)
+        place_C = pd.Index(self.spec["classes"], dtype="object").get_indexer(list(judged))
+        entering = [np.where(place_C < 0, 0, one[:, place_C]) for one in known]
+        return {name: float(np.mean([AREAS[name](one, has_NC) for one in entering])) for name in self.kind.areas}
 
 
 def _mean(values: Sequence[Any]) -> float | None:

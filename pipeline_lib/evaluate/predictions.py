@@ -10,7 +10,7 @@ from pipeline_lib.labels import KINDS
 
 
 class Predictions:
-    """The tables of predictions (id, model, label, predicted_class, predicted_value, confidence), one a training."""
+    """The tables of predictions that :func:`~pipeline_lib.heads.predictions.prediction_table` makes, one a training."""
 
     def __init__(self, tables: Sequence[pd.DataFrame]) -> None:
         keys = ["model", "label"]
@@ -30,6 +30,11 @@ class Predictions:
     def confidences(self, model: str, label: str, ids: np.ndarray) -> list[np.ndarray]:
         """Return how sure the predictions for the images ``ids`` are, float64 ``[N]`` in 0-1, one array a training."""
         return [parts[model, label]["confidence"].reindex(ids).to_numpy(dtype=np.float64) for parts in self._parts]
+
+    def probabilities(self, model: str, label: str, ids: np.ndarray) -> list[np.ndarray | None]:
+        """Return those of all classes for the images ``ids``, float32 ``[N, C]``, one array a training; None unkept."""
+        lists = [parts[model, label]["probabilities"].reindex(ids) for parts in self._parts]
+        return [np.stack(list(column)) if len(column) and column.notna().all() else None for column in lists]
 
     def changed(self, first: str, second: str, label: str, ids: np.ndarray) -> float | None:
         """Return the share of the images ``ids`` whose predicted class two models disagree on, None without models."""

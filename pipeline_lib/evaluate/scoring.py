@@ -1,6 +1,6 @@
 """Who judges the answers on each role, and what every model scores there."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,11 +36,9 @@ def model_scores(
     """Return the scores of every model: on what it was held out from, and on the target, whole and by dataset."""
     rows: list[dict[str, Any]] = []
     for model, label in heads.models:
-        domain, kind = domain_of(tasks[label]), tasks[label].kind
+        domain = domain_of(tasks[label])
         judge = judges[domain][label]
-        own = ids[domain][judge.rows]
-        answers, sure = heads.answers(model, label, kind, own), heads.confidences(model, label, own)
-        rows += score_rows(domain, model, label, judge, answers, sure)
+        rows += _scored(domain, model, tasks[label], judge, heads, ids[domain][judge.rows])
     parts = {"target": judges["target"]}
     datasets = target.table["dataset"].unique()
     if len(datasets) > 1:
@@ -51,10 +49,16 @@ def model_scores(
     for domain, of_domain in parts.items():
         for model, label in adapted.models:
             judge = of_domain[label]
-            own = ids["target"][judge.rows]
-            answers, sure = (
-                adapted.answers(model, label, tasks[label].kind, own),
-                adapted.confidences(model, label, own),
-            )
-            rows += score_rows(domain, model, label, judge, answers, sure)
+            rows += _scored(domain, model, tasks[label], judge, adapted, ids["target"][judge.rows])
     return rows
+
+
+def _scored(
+    domain: str, model: str, task: Task, judge: Judge, predictions: Predictions, ids: np.ndarray
+) -> Iterator[dict[str, Any]]:
+    said = (
+        predictions.answers(model, task.name, task.kind, ids),
+        predictions.confidences(model, task.name, ids),
+        predictions.probabilities(model, task.name, ids),
+    )
+    return score_rows(domain, model, task.name, judge, *said)

@@ -10,7 +10,7 @@ from pipeline_lib.evaluate.comparisons import bounds
 from pipeline_lib.evaluate.declared import DECLARED_CLUSTERING, rand_replicates
 from pipeline_lib.evaluate.judge import Answers, Judge
 from pipeline_lib.evaluate.probes import Draws, probe, probe_features
-from pipeline_lib.stats.calibration import auroc, calibration_error
+from pipeline_lib.stats.calibration import calibration_error
 from pipeline_lib.stats.intervals import Replicates
 from pipeline_lib.stats.scores import agreement, matched, mean
 
@@ -58,26 +58,31 @@ def probe_rows(
 
 
 def score_rows(
-    domain: str, model: str, label: str, judge: Judge, answers: Answers, confidences: Sequence[np.ndarray] = ()
+    domain: str,
+    model: str,
+    label: str,
+    judge: Judge,
+    answers: Answers,
+    confidences: Sequence[np.ndarray] = (),
+    probabilities: Sequence[np.ndarray | None] = (),
 ) -> Iterator[Row]:
     """Yield a row for each score of a model's answers, if any can be given; the main one has an interval.
 
-    Where all answers have ``confidences``, an array a training, the last are what these say: the area under the ROC
-    curve, of a label of two classes, and the calibration error.
+    The last are areas under curves, where all answers have ``probabilities``, and the calibration error, where all have
+    ``confidences``: an array a training of either.
     """
     if judge.problem:
         return
-    scores = judge.scores(answers)
+    areas = judge.areas(probabilities)
+    scores = judge.scores(answers) | areas
     if confidences and all(np.isfinite(one).all() for one in confidences):
-        given = [(answer_N, sure_N) for sure_N, (answer_N, *_) in zip(confidences, answers, strict=True)]
-        areas = [auroc(answer_N, sure_N, judge.truth_N) for answer_N, sure_N in given]
-        known = [area for area in areas if area is not None]
-        if len(known) == len(areas):
-            scores |= {"auroc": float(np.mean(known))}
-        errors = [calibration_error(sure_N, answer_N == judge.truth_N) for answer_N, sure_N in given]
+        given = zip(confidences, answers, strict=True)
+        errors = [calibration_error(sure_N, answer_N == judge.truth_N) for sure_N, (answer_N, *_) in given]
         scores |= {"calibration_error": float(np.mean(errors))}
     main = bounds(judge.replicates(answers), judge.kind.higher_is_better)
     constants = judge.scores([[judge.constant_N]])
+    if areas:
+        constants |= judge.areas([np.zeros((len(judge.truth_N), len(judge.spec["classes"])))])
     for metric, value in scores.items():
         is_main = metric == judge.kind.main
         yield {

@@ -31,14 +31,16 @@ class Kind(ABC):
     """A kind of label: how it is read, learnt, decoded and scored.
 
     ``main`` is the metric of comparisons. ``has_classes`` says that an image has exactly one of several classes, so
-    that clusters can be compared with them and outputs are class probabilities. ``stored`` is the type of the column
-    in a table: the values are object ``[N]`` (text or None) or float64 ``[N]`` (NaN).
+    that clusters can be compared with them and outputs are class probabilities. ``areas`` names the scores that go by
+    the probabilities of all classes or tags. ``stored`` is the type of the column in a table: the values are object
+    ``[N]`` (text or None) or float64 ``[N]`` (NaN).
     """
 
     name: ClassVar[str]
     main: ClassVar[str]
     higher_is_better: ClassVar[bool] = True
     has_classes: ClassVar[bool]
+    areas: ClassVar[tuple[str, ...]] = ()
     stored: ClassVar[Literal["string", "float64"]] = "string"
 
     @abstractmethod
@@ -137,6 +139,10 @@ class Kind(ABC):
     @abstractmethod
     def classes(self, values_N: np.ndarray) -> list[str]:
         """Return the classes or tags among the values in natural order; numbers have none."""
+
+    def members(self, values_N: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+        """Return which of the ``classes`` or tags each image has, bool ``[N, C]``, for a kind that has any."""
+        raise TypeError(f"a {self.name} label has no classes")
 
     def error(self, value: float) -> float:
         """Return the main metric as an error, 0 at best, so that relative changes of labels can be averaged."""

@@ -30,6 +30,7 @@ class Multiclass(Kind):
     name = "multiclass"
     main = "balanced_accuracy"
     has_classes = True
+    areas = ("auroc",)
 
     def read(self, cell: Any) -> str | None:
         """Return the name of the class; raise ValueError for a list."""
@@ -97,6 +98,12 @@ class Multiclass(Kind):
     def classes(self, values_N: np.ndarray) -> list[str]:
         """Return the classes among the values in natural order."""
         return natural_order(pd.unique(known(values_N)))
+
+    def members(self, values_N: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+        """Return which of the ``classes`` each image is of, bool ``[N, C]``."""
+        number_N = pd.Index(classes, dtype="object").get_indexer(np.asarray(values_N, dtype=object))
+        matrix: np.ndarray = number_N[:, None] == np.arange(len(classes))
+        return matrix
 
     def judged(self, truth_N: np.ndarray, spec: Spec | None = None) -> tuple[str, ...]:
         """Return the classes with MIN_JUDGED labelled images or more, in natural order."""

@@ -36,6 +36,7 @@ class Multilabel(Kind):
     name = "multilabel"
     main = "balanced_accuracy"
     has_classes = False
+    areas = ("auroc", "mean_average_precision")
 
     def read(self, cell: Any) -> str | None:
         """Return the tags of a list, or of text between semicolons; raise ValueError for a semicolon inside a tag."""
@@ -96,6 +97,10 @@ class Multilabel(Kind):
     def classes(self, values_N: np.ndarray) -> list[str]:
         """Return the tags among the values in natural order."""
         return natural_order(tag for text in pd.unique(known(values_N)) for tag in split(text))
+
+    def members(self, values_N: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+        """Return which of the tags each image has, bool ``[N, C]``."""
+        return tag_matrix(values_N, classes)
 
     def judged(self, truth_N: np.ndarray, spec: Spec | None = None) -> tuple[str, ...]:
         """Return the tags that MIN_JUDGED labelled images have, and as many have not."""

@@ -121,7 +121,7 @@ def forest_row(axis: Axis, gain: float | None, low: float | None, high: float | 
     What lies beyond the axis is drawn at its end, as an arrow.
     """
     zero = axis.at(0)
-    grid = _join('<line class="grid" x1="{0}%" x2="{0}%" y1="0" y2="100%"/>', ((axis.at(t),) for t in axis.ticks))
+    grid = each('<line class="grid" x1="{0}%" x2="{0}%" y1="0" y2="100%"/>', ((axis.at(t),) for t in axis.ticks))
     marks = Markup("")
     if gain is not None:
         if low is not None and high is not None:
@@ -129,7 +129,7 @@ def forest_row(axis: Axis, gain: float | None, low: float | None, high: float | 
                 axis.at(axis.clip(low)), axis.at(axis.clip(high))
             )
             ends = ((axis.at(end),) for end in (low, high) if axis.clip(end) == end)
-            marks += _join('<svg x="{}%" y="50%"><path class="interval" d="M0-5V5"/></svg>', ends)
+            marks += each('<svg x="{}%" y="50%"><path class="interval" d="M0-5V5"/></svg>', ends)
         at = axis.clip(gain)
         marks += _mark(axis.at(at), 50, OUTCOME_SHAPES[outcome] if at == gain else _BEYOND[at > gain], "mark")
     return Markup(
@@ -141,7 +141,7 @@ def forest_row(axis: Axis, gain: float | None, low: float | None, high: float | 
 def forest_axis(axis: Axis, scale: float = 100) -> Markup:
     """Return the tick labels under a forest plot, the values multiplied by ``scale``."""
     labels = ((axis.at(tick), "+" if tick > 0 else "", short(round(tick * scale, 6))) for tick in axis.ticks)
-    texts = _join('<text x="{}%" y="12">{}{}</text>', labels)
+    texts = each('<text x="{}%" y="12">{}{}</text>', labels)
     return Markup('<svg class="forest-axis" aria-hidden="true">{}</svg>').format(texts)
 
 
@@ -160,16 +160,8 @@ def line_chart(
 
     ``height`` is in px; ``marks`` draws a shape at each value; ``names`` writes each line's name at its end.
     """
-    rows = _join(
-        '<line class="grid" x1="0" x2="100%" y1="{0}%" y2="{0}%"/>'
-        '<text class="y" x="-8" y="{0}%" dy=".35em">{1}</text>',
-        ((100 - y.at(tick), short(tick)) for tick in y.ticks),
-    )
-    columns = _join(
-        '<text class="x" x="{}%" y="100%" dy="1.5em">{}</text>', ((x.at(tick), short(tick)) for tick in x.ticks)
-    )
     # Stretched to the plot: within it 100 x 100 units, while strokes keep their width.
-    bands = _join(
+    bands = each(
         '<polygon class="band {}" points="{}"/>',
         (
             (line.style(index), _points([*line.x, *reversed(line.x)], [*line.high, *reversed(line.low)], x, y))
@@ -177,7 +169,7 @@ def line_chart(
             if line.low and line.high
         ),
     )
-    lines = _join(
+    lines = each(
         '<polyline class="line {}" points="{}"/>',
         ((line.style(index), _points(line.x, line.y, x, y)) for index, line in enumerate(series)),
     )
@@ -194,21 +186,32 @@ def line_chart(
         if marks and not line.plain and math.isfinite(b)
     )
     return Markup(
-        '<svg class="chart{named}" style="height:{height}px" role="img" aria-label="{label}">{rows}{columns}'
-        '<text class="label" x="100%" y="100%" dy="2.9em">{x_label}</text>'
+        '<svg class="chart{named}" style="height:{height}px" role="img" aria-label="{label}">{grid}'
         '<svg viewBox="0 0 100 100" preserveAspectRatio="none">{bands}{lines}</svg>{drawn}{names}</svg>'
     ).format(
         named=" named" if names else "",
         height=height,
         label=label,
-        x_label=x_label,
-        rows=rows,
-        columns=columns,
+        grid=grid(x, y, x_label),
         bands=bands,
         lines=lines,
         drawn=drawn,
         names=_end_labels(series, y, height) if names else "",
     )
+
+
+def grid(x: Axis, y: Axis, x_label: str) -> Markup:
+    """Return the horizontal lines of a chart and what is written beside its axes."""
+    rows = each(
+        '<line class="grid" x1="0" x2="100%" y1="{0}%" y2="{0}%"/>'
+        '<text class="y" x="-8" y="{0}%" dy=".35em">{1}</text>',
+        ((100 - y.at(tick), short(tick)) for tick in y.ticks),
+    )
+    columns = each(
+        '<text class="x" x="{}%" y="100%" dy="1.5em">{}</text>', ((x.at(tick), short(tick)) for tick in x.ticks)
+    )
+    label = Markup('<text class="label" x="100%" y="100%" dy="2.9em">{}</text>').format(x_label)
+    return rows + columns + label
 
 
 def _end_labels(series: Sequence[Series], y: Axis, height: int) -> Markup:
@@ -226,7 +229,7 @@ def _end_labels(series: Sequence[Series], y: Axis, height: int) -> Markup:
     for row in reversed(range(len(positions))):
         positions[row] = min(positions[row], limit)
         limit = positions[row] - LINE_HEIGHT
-    return _join(
+    return each(
         '<text class="name {}" x="100%" dx="12" y="{}" dy=".35em">{}</text>',
         (
             (series[index].style(index), round(at, 1), name)
@@ -245,5 +248,6 @@ def _mark(left: float, top: float, shape: str, css: str, title: str = "") -> Mar
     return Markup('<svg x="{}%" y="{}%"><path class="{}" d="{}">{}</path></svg>').format(left, top, css, shape, told)
 
 
-def _join(template: str, values: Iterable[tuple[object, ...]]) -> Markup:
+def each(template: str, values: Iterable[tuple[object, ...]]) -> Markup:
+    """Return the ``template``, which is no user's, filled with each of the values."""
     return Markup("").join(Markup(template).format(*value) for value in values)  # noqa: S704 - templates are ours

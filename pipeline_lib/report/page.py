@@ -13,6 +13,7 @@ from pipeline_lib.data.roles import Role
 from pipeline_lib.report import charts, sections
 from pipeline_lib.report.affinity import affinity
 from pipeline_lib.report.environment import environment, own, policy
+from pipeline_lib.report.reliability import reliability
 from pipeline_lib.report.results import results
 from pipeline_lib.report.sentences import lines
 from pipeline_lib.report.target_map import target_map
@@ -68,6 +69,7 @@ def render_page(
             applies=applies(evaluation),
             map=target_map(evaluation, target, projections, predictions, model, thumbnails, seed),
             results=results(evaluation),
+            reliability=reliability(evaluation),
             affinity=affinity(evaluation["affinity"]),
             findings=findings,
             selection=selection,

@@ -28,6 +28,7 @@ METRICS = {
     "subset_accuracy": Metric("a", "subset accuracy", "share"),
     "macro_f1": Metric("a", "macro F1", "share"),
     "auroc": Metric("an", "area under the ROC curve", "index"),
+    "mean_average_precision": Metric("a", "mean average precision", "index"),
     "calibration_error": Metric("a", "calibration error", "share"),
     "quadratic_kappa": Metric("a", "weighted kappa", "index"),
     "ari": Metric("an", "adjusted Rand index", "index"),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from pipeline_lib.core.files import read_json, write_json, write_npy
 from tests.tasks.project import (
@@ -181,6 +182,24 @@ def test_scores_are_what_anyone_computes_from_the_predictions(
     balanced = right.groupby(table["label.place"]).mean().mean()
     assert found["target", "shot_im", "place", "balanced_accuracy"] == pytest.approx(balanced)
     assert found["target", "shot_im", "light", "mae"] == pytest.approx(error.mean())
+    classes = next(
+        one["classes"] for one in read_json(Path("models/adapted/0/config.json"))["labels"] if one["name"] == "place"
+    )
+    probabilities = answers.loc["place"]["probabilities"].reindex(table.index)
+    truth = [classes.index(name) for name in table["label.place"]]
+    # Float32 probabilities add up to 1 less exactly than scikit-learn wants.
+    exact = np.stack(list(probabilities)).astype(np.float64)
+    area = roc_auc_score(truth, exact / exact.sum(axis=1, keepdims=True), multi_class="ovr")
+    assert found["target", "shot_im", "place", "auroc"] == pytest.approx(area)
+    np.testing.assert_array_equal(
+        answers.loc["place"]["confidence"].reindex(table.index), np.stack(list(probabilities)).max(axis=1)
+    )
+    diagrams = {one["model"]: one for one in evaluation()["reliability"]}
+    assert set(diagrams) == {"source_only", "shot_im"} and diagrams["shot_im"]["accuracy"] == pytest.approx(
+        right.mean()
+    )
+    for model, one in diagrams.items():
+        assert one["calibration_error"] == found["target", model, "place", "calibration_error"]
     rows = {(row["kind"], row["label"]): row for row in evaluation()["comparisons"]}
     assert rows["transductive", "place"]["value"] == pytest.approx(balanced)
 
@@ -420,6 +439,9 @@ def test_other_kinds_of_labels_run_through(project: None) -> None:
     assert metrics == {"tags": "balanced_accuracy", "size": "quadratic_kappa"}
     order = {row["name"]: row.get("order") for row in read_json(Path("models/heads/0/config.json"))["labels"]}
     assert order == {"tags": None, "size": ["S", "M", "L"]}
+    metrics = {(row["label"], row["metric"]) for row in evaluation()["scores"] if row["domain"] == "target"}
+    assert {("tags", "auroc"), ("tags", "mean_average_precision"), ("size", "auroc")} <= metrics
+    assert ("size", "mean_average_precision") not in metrics and evaluation()["reliability"] == []
 
 
 def test_without_a_label_at_all(project: None) -> None:

@@ -35,7 +35,7 @@ SELECTION = "selection/source.parquet"
 # What small_cnn can do.
 ABLE = [name for name in STRATEGIES if name != "low_rank"]
 ONE_LABEL: dict[str, Any] = {"labels": {"place": "multiclass"}}
-COLUMNS = ["id", "model", "label", "predicted_class", "predicted_value", "confidence"]
+COLUMNS = ["id", "model", "label", "predicted_class", "predicted_value", "confidence", "probabilities"]
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from pipeline_lib.evaluate.judge import Judge
 from pipeline_lib.labels import KINDS
@@ -120,6 +120,37 @@ def test_scores_begin_with_the_main_one_and_are_means_over_trainings(kind: str) 
     assert both[judge.kind.main] == pytest.approx(
         judge.replicates([[judge.constant_N], [judge.truth_N]]).values_SR.mean()
     )
+
+
+def test_areas_leave_out_what_is_rare_or_absent_and_are_means_over_trainings() -> None:
+    values = truth(120)
+    values[:4] = "rare"
+    spec = {"kind": "multiclass", "classes": ["absent", "c", "a", "rare", "b"]}
+    judge = Judge(Task("x", "multiclass", "source", spec, {}), values, np.arange(120).astype(object), np.arange(120), 0)
+    trainings = [np.random.default_rng(seed).dirichlet(np.ones(5), 120) for seed in (0, 1)]
+    trainings[0][:, 1] += values == "c"
+    expected = [
+        np.mean([roc_auc_score(values == name, one[:, place]) for name, place in (("c", 1), ("a", 2), ("b", 4))])
+        for one in trainings
+    ]
+    assert judge.areas(trainings) == {"auroc": pytest.approx(np.mean(expected))}
+    assert judge.areas([trainings[0]])["auroc"] > judge.areas([trainings[1]])["auroc"]
+    assert judge.areas([trainings[0], None]) == judge.areas([]) == {}
+
+
+def test_the_area_of_a_class_that_a_model_does_not_know_is_that_of_chance() -> None:
+    values = truth(120)
+    judge = judge_of(values)
+    sure = judge.kind.members(values, ["a", "b"]).astype(float)
+    known = Judge(task(values[values != "c"]), values, np.arange(120).astype(object), np.arange(120), 0)
+    assert known.areas([sure])["auroc"] == pytest.approx((1 + 1 + 0.5) / 3)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind].areas])
+def test_areas_of_a_perfect_model_are_1(kind: str) -> None:
+    judge = judge_of(values_of(kind), kind)
+    perfect = judge.kind.members(judge.truth_N, judge.spec["classes"]).astype(np.float32)
+    assert judge.areas([perfect]) == dict.fromkeys(judge.kind.areas, 1.0)
 
 
 def test_the_order_of_an_ordinal_label_reaches_its_score() -> None:

@@ -1,7 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from pipeline_lib.core.files import write_parquet
 from pipeline_lib.evaluate.predictions import Predictions
 
 
@@ -34,6 +38,22 @@ def test_an_image_without_an_answer_has_none() -> None:
     assert [pd.isna(value) for value in draws[0]] == [True, True, False]
     (draws,) = found.answers("one", "size", "regression", ids)
     np.testing.assert_array_equal(draws[0], [2, np.nan, 1])
+
+
+def test_probabilities_lie_beside_the_ids_and_are_there_for_all_or_for_none(tmp_path: Path) -> None:
+    given = table(["a", "b", "c"], [1.0, 2.0, 3.0])
+    lists = [[0.75, 0.25], [0.5, 0.5], [0.25, 0.75], None, None, None]
+    given["probabilities"] = pd.array(lists, dtype=pd.ArrowDtype(pa.list_(pa.float32())))
+    write_parquet(tmp_path / "table.parquet", given)
+    found = Predictions([pd.read_parquet(tmp_path / "table.parquet")] * 2)
+    first, second = found.probabilities("one", "kind", np.array(["z", "x"], dtype=object))
+    assert first is not None and first.dtype == np.float32
+    np.testing.assert_array_equal(first, [[0.25, 0.75], [0.75, 0.25]])
+    np.testing.assert_array_equal(first, second)
+    nothing = [None, None]
+    assert found.probabilities("one", "size", np.array(["z", "x"], dtype=object)) == nothing
+    assert found.probabilities("one", "kind", np.array(["z", "not there"], dtype=object)) == nothing
+    assert found.probabilities("one", "kind", np.array([], dtype=object)) == nothing
 
 
 def test_the_share_that_changed_is_the_mean_over_trainings_whatever_the_order_of_rows() -> None:

@@ -8,7 +8,6 @@ from pipeline_lib.evaluate.flat import flat_metrics
 from pipeline_lib.evaluate.probes import draw_labels
 from pipeline_lib.evaluate.tables import cluster_rows, delta_m, probe_rows, score_rows
 from pipeline_lib.labels import KINDS
-from pipeline_lib.stats.calibration import auroc
 from tests.pipeline_lib.evaluate.toy import judge_of, right_share, truth
 from tests.pipeline_lib.labels.examples import values_of
 from tests.pipeline_lib.report.evaluations import make_evaluation
@@ -70,15 +69,19 @@ def test_confidence_has_its_error_as_the_last_score() -> None:
     assert row["metric"] == "accuracy"
 
 
-def test_two_classes_have_an_area_under_the_curve_and_three_have_none() -> None:
-    truth = np.array(["no", "yes"] * 60, dtype=object)
-    answers, sure = right_share(truth, 0.75, 0), np.random.default_rng(0).uniform(0.5, 1, 120)
-    given = ("target", "model", "label", judge_of(truth), [[answers]], [sure])
-    area = {row["metric"]: row["value"] for row in score_rows(*given)}["auroc"]
-    assert area == pytest.approx(auroc(answers, sure, truth))
-    of_three = score_rows("target", "model", "label", judge_of(TRUTH), [[right_share(TRUTH, 0.75, 0)]], [sure])
-    metrics = [row["metric"] for row in of_three]
-    assert "auroc" not in metrics and "calibration_error" in metrics
+@pytest.mark.parametrize("kind", KINDS)
+def test_areas_stand_beside_those_of_the_constant_answer_where_there_are_probabilities(kind: str) -> None:
+    judge = judge_of(values_of(kind, missing=0), kind)
+    num, num_classes = len(judge.truth_N), len(judge.spec.get("classes", ()))
+    given = ("target", "model", "label", judge, [[judge.truth_N]], [np.full(num, 0.9)])
+    chance = np.random.default_rng(0).random((num, num_classes))
+    rows = {row["metric"]: row for row in score_rows(*given, [chance] if num_classes else [None])}
+    assert list(rows)[-len(judge.kind.areas) - 1 :] == [*judge.kind.areas, "calibration_error"]
+    for name in judge.kind.areas:
+        assert rows[name]["value"] == judge.areas([chance])[name] and rows[name]["higher_is_better"]
+        assert rows[name]["constant"] == judge.areas([np.ones_like(chance)])[name] < 1
+    without = [row["metric"] for row in score_rows(*given, [None])]
+    assert without == [name for name in rows if name not in judge.kind.areas]
 
 
 def test_what_cannot_be_scored_has_no_row() -> None:

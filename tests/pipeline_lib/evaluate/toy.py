@@ -41,7 +41,8 @@ def right_share(values: np.ndarray, share: float, seed: int = 0) -> np.ndarray:
 
 def predictions_of(answers: Mapping[tuple[str, str], Sequence[Any]], ids: Sequence[str], times: int = 1) -> Predictions:
     """Return the tables of ``times`` trainings that all gave these ``answers``, by model and label."""
-    tables = [pd.DataFrame(columns=["id", "model", "label", "predicted_class", "predicted_value", "confidence"])]
+    answered = ["predicted_class", "predicted_value", "confidence", "probabilities"]
+    tables = [pd.DataFrame(columns=["id", "model", "label", *answered])]
     for (model, label), values in answers.items():
         numbers = isinstance(values[0], float)
         tables.append(
@@ -53,6 +54,7 @@ def predictions_of(answers: Mapping[tuple[str, str], Sequence[Any]], ids: Sequen
                     "predicted_class": pd.array([None] * len(ids) if numbers else values, dtype="string"),
                     "predicted_value": values if numbers else np.nan,
                     "confidence": np.nan if numbers else 0.9,
+                    "probabilities": None,
                 }
             )
         )

@@ -135,7 +135,7 @@ def test_the_table_of_predictions_is_long(tmp_path: Path) -> None:
     ids = pd.Series([f"toy/{row}" for row in range(5)])
     warm = {"shape.name": {"temperature": 2.0, "images": 9}}
     table = prediction_table(model, "toy", ids, make_rows(tmp_path, 5), CPU, 2, warm)
-    columns = ["id", "model", "label", "predicted_class", "predicted_value", "confidence"]
+    columns = ["id", "model", "label", "predicted_class", "predicted_value", "confidence", "probabilities"]
     assert list(table.columns) == columns and table["confidence"].dtype == np.float32
     assert len(table) == 5 * len(NAMES)
     outputs = outputs_of(model, make_images(5))
@@ -150,8 +150,23 @@ def test_the_table_of_predictions_is_long(tmp_path: Path) -> None:
             assert rows["predicted_class"].tolist() == expected.tolist()
             assert rows["predicted_value"].isna().all()
         own = KINDS[kind]
-        sure = own.confidence(own.readable(outputs[name] / (2.0 if name == "shape.name" else 1.0), specs[name]))
-        np.testing.assert_allclose(rows["confidence"], sure.detach(), rtol=1e-5)
+        readable = own.readable(outputs[name] / (2.0 if name == "shape.name" else 1.0), specs[name]).detach()
+        np.testing.assert_allclose(rows["confidence"], own.confidence(readable), rtol=1e-5)
+        if own.judged(np.full(5, None, dtype=object)) is None:
+            assert rows["probabilities"].isna().all()
+        else:
+            np.testing.assert_allclose(np.stack(list(rows["probabilities"])), readable, rtol=1e-5)
+
+
+def test_probabilities_of_too_many_classes_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, rows = make_model(), make_rows(tmp_path, 5)
+    most = max(len(spec.get("classes", ())) for spec in model.specs.values())
+    monkeypatch.setattr("pipeline_lib.heads.predictions.MOST_KEPT", 5 * most - 1)
+    table = prediction_table(model, "toy", list("abcde"), rows, CPU, 2)
+    for name, spec in model.specs.items():
+        kept = table[table["label"] == name]["probabilities"].notna()
+        assert kept.all() if 0 < len(spec.get("classes", ())) < most else not kept.any()
+    assert table.loc[table["predicted_class"].notna(), "confidence"].notna().all()
 
 
 def test_a_table_without_labels_or_images_has_the_same_types(tmp_path: Path) -> None:
