@@ -182,8 +182,14 @@ def _probe(row: Row, evaluation: Mapping[str, Any]) -> str:
 
 
 def _joint(row: Row, evaluation: Mapping[str, Any]) -> str:
-    together = sum(one["kind"] == "multi-task" for one in evaluation["comparisons"])
-    return f"learning {count(together, 'label')} together"
+    together = [one["label"] for one in evaluation["comparisons"] if one["kind"] == "multi-task"]
+    sides = Counter(task["learn_from"] for task in evaluation["tasks"] if task["name"] in together)
+    told = f"learning {count(len(together), 'label')} together"
+    if sides["source"] and sides["target"]:
+        told += (
+            f" across the domains ({sides['source']} from the source alone, {sides['target']} from the target alone)"
+        )
+    return told
 
 
 def _adapted(row: Row, evaluation: Mapping[str, Any]) -> str:

@@ -287,3 +287,13 @@ def test_the_summary_is_json_with_the_promised_keys():
 def test_the_words_agree_with_the_evaluation():
     assert DECLARED_CLUSTERING == DECLARED
     assert AS_CLASSES == TIMES
+
+
+@pytest.mark.parametrize("second", ["target", "source", "both"])
+def test_labels_that_are_learnt_in_different_domains_are_said_to_be_learnt_across_them(second):
+    rows = [make_comparison("multi-task", label) for label in ("digit", "light")]
+    tasks = [make_task("digit", learn_from="source"), make_task("light", learn_from=second)]
+    for row in entries(make_evaluation(rows, tasks)):
+        across = "across the domains (1 from the source alone, 1 from the target alone)"
+        assert (across in row["sentence"]) == (second == "target")
+        assert "earning 2 labels together" in row["sentence"]
