@@ -33,6 +33,8 @@ PART, FEW, ROUGH = 8, 1000, 1e-4
 CURVATURE = 0.25
 # So many numbers that heads put out at a time stay in the processor's cache.
 MOST_OUTPUTS = 2**19
+# So many unknowns are sought at a time, of which some twenty copies are kept: 3 GB.
+MOST_UNKNOWNS = 2**25
 
 
 def choose_penalties(
@@ -154,6 +156,16 @@ class _Problem:
         All start where the head stands, but without weights: for features that are large its own are as good as any
         and far from all that are sought.
         """
+        at_once = max(1, MOST_UNKNOWNS // sum(shape.numel() for shape in self.shapes.values()))
+        parts = [
+            self._fit(features_ND, encoded_N, penalties[first : first + at_once], tolerance)
+            for first in range(0, len(penalties), at_once)
+        ]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _fit(
+        self, features_ND: Tensor, encoded_N: Tensor, penalties: Sequence[float], tolerance: float
+    ) -> dict[str, Tensor]:
         price_G = features_ND.new_tensor(penalties)
         stretch_GD = (CURVATURE * self.space.variances + price_G[:, None]).rsqrt()
         x_ND = (features_ND - self.space.mean) / self.space.scale

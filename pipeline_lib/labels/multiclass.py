@@ -20,6 +20,9 @@ from pipeline_lib.labels.kind import (
 )
 from pipeline_lib.labels.order import natural_order
 
+# So many classes of one image each are names of images: who takes one image of a class has fewer classes.
+IDENTIFIER = 1000
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -43,7 +46,10 @@ class Multiclass(Kind):
         found = self.classes(values_N)
         first = [name for name in order or () if name in set(found)]
         classes = first + [name for name in found if name not in set(first)]
-        return {"kind": self.name, "classes": classes, "problem": self._problem(classes)}
+        problem = self._problem(classes)
+        if IDENTIFIER <= len(classes) == labelled(values_N).sum():
+            problem = f"each of its {len(classes):,} images has a value of its own, as if it were an identifier"
+        return {"kind": self.name, "classes": classes, "problem": problem}
 
     def _problem(self, classes: Sequence[str]) -> str | None:
         if len(classes) > 1:

@@ -67,7 +67,8 @@ def _classes(role: str, name: str, label: Mapping[str, Any], refuse: Refuse) -> 
             else "plain accuracy is mostly about the large classes, and rare ones are learnt and measured badly",
             "nothing"
             if even
-            else "go by balanced accuracy, as the verdict does; collect images of rare classes, or select balanced",
+            else "go by balanced accuracy, as the verdict does; collect images of rare classes, or select balanced"
+            + ("; heads.class_balanced lets rare classes count more" if exclusive else ""),
         )
         yield limited(found, label["imbalance"], "imbalance", refuse)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline_lib.encoders.encoder import from_config
+from pipeline_lib.heads import fitting
 from pipeline_lib.heads.fitting import GIVEN, PENALTIES, choose_penalties, fit_heads, has_value, held_out_folds
 from pipeline_lib.heads.minimise import minimise
 from pipeline_lib.heads.model import MultiTask
@@ -207,6 +208,24 @@ def test_the_scale_of_features_changes_no_answer() -> None:
         fit_heads(*given, choose_penalties(*given, FOLDS))
         answers.append(model.head("what")(wide_ND).softmax(dim=1))
     torch.testing.assert_close(*answers, atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "ordinal"])
+def test_heads_too_large_for_all_penalties_at_once_are_fitted_in_parts(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fitted(kind)[3]
+    found = []
+    fit = fitting._Problem._fit
+
+    def seen(problem: Any, x_ND: Tensor, encoded_N: Tensor, penalties: Any, tolerance: float) -> dict[str, Tensor]:
+        found.append(len(penalties))
+        return fit(problem, x_ND, encoded_N, penalties, tolerance)
+
+    monkeypatch.setattr(fitting._Problem, "_fit", seen)
+    monkeypatch.setattr(fitting, "MOST_UNKNOWNS", 1000)
+    torch.testing.assert_close(fitted(kind)[3], whole, atol=1e-3, rtol=0)
+    assert max(found) < len(PENALTIES) and sum(found) == len(PENALTIES) + 1
 
 
 def test_problems_side_by_side_end_where_each_has_its_least_value() -> None:

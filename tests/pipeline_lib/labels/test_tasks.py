@@ -46,6 +46,7 @@ ONE_CLASS = (
     "'x' is not learnt: it has one class only, 'a'; correct or add labels of the source's training images to carry it "
     "over, or of the target's to learn it there."
 )
+NAMES = np.array([f"image {row}" for row in range(1000)], dtype=object)
 LABEL_SOME = ": label some {} images of the source to carry it over, or of the target to learn it there."
 NOWHERE = "'x' is labelled nowhere, so nothing is learnt of it" + LABEL_SOME.replace("{} ", "")
 TEST_ONLY = "'x' is not learnt, as all of its 2 labelled images are test images, which only score"
@@ -164,3 +165,16 @@ def test_the_table_is_aligned() -> None:
     assert len({line.index(word) for line, word in zip(lines, ("what", "trans", "trans"), strict=True)}) == 1
     assert lines[1].split() == ["a", "label", "multiclass", "2/1", "0/0", "source", *APPLIES["transductive"].split()]
     assert table({}) == ["No label is named: unsupervised: structure only."]
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "ordinal"])
+def test_a_value_of_its_own_for_each_of_many_images_is_no_class(kind: str) -> None:
+    task = resolve((NAMES, ["image 0"]), NOTHING, kind)
+    assert task.problem == "each of its 1,000 images has a value of its own, as if it were an identifier"
+    assert task.learn_from == "nothing"
+    twice = np.append(NAMES, "image 0").astype(object)
+    assert (
+        resolve((twice, ["image 0"]), AB, kind).learn_from
+        == resolve((NAMES[:999], ["image 0"]), AB, kind).learn_from
+        == "source"
+    )
