@@ -14,7 +14,7 @@ from pipeline_lib.core.errors import UserError, shown
 from pipeline_lib.core.registry import pick, with_options
 from tasks.blocks.base import listed
 from tasks.blocks.heads import Heads
-from tasks.declaration import Declaration, look_up, read_stages
+from tasks.declaration import Declaration, look_up, read_dvc_file, read_stages, refuse_missing
 from tasks.meta import parse_meta
 from tasks.params import Params, read_params
 from tasks.settings import written_in
@@ -35,8 +35,9 @@ def checked() -> tuple[Params, list[str]]:
     """Return the parameters, and sentences on what is no mistake but hardly meant; UserError for what is wrong."""
     params = read_params()
     _check_paths(params)
-    stages = read_stages()
     raw = read_yaml(PARAMS_FILE)
+    refuse_missing(read_dvc_file(), raw)
+    stages = read_stages()
     for address, stage in stages.items():
         parse_meta(address, stage.meta)
         for key in stage.params:

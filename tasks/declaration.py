@@ -77,6 +77,14 @@ def read_declaration(address: str) -> Declaration:
 
 def look_up(key: str, params: Mapping[str, Any]) -> Any:
     """Return the value of a dotted ``key`` of dvc.yaml; DVC would miss it only after the stage has run."""
+    found = list(_found(key, params))
+    if not found:
+        raise UserError(f"{PARAMS_FILE}: the key '{key}' is missing, which {DVC_FILE} uses: add it")
+    return found[0]
+
+
+def _found(key: str, params: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the value of a dotted key, if there is one."""
     value: Any = params
     for part in _dotted(key).split("."):
         if isinstance(value, list) and part.isdigit() and int(part) < len(value):
@@ -84,8 +92,23 @@ def look_up(key: str, params: Mapping[str, Any]) -> Any:
         elif isinstance(value, Mapping) and part in value:
             value = value[part]
         else:
-            raise UserError(f"{PARAMS_FILE}: the key '{key}' is missing, which {DVC_FILE} uses: add it")
-    return value
+            return
+    yield value
+
+
+def refuse_missing(raw: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    """Raise UserError with all keys that are read of params.yaml and not there; those of items are left to resolve."""
+    context = _with_vars(params, raw.get("vars"), ".")
+    definitions = [one.get("do", one) for one in raw["stages"].values() if isinstance(one, Mapping)]
+    listed = [key for one in definitions if isinstance(one, Mapping) for key in one.get("params") or []]
+    keys = [key for key in listed if isinstance(key, str) and "${" not in key]
+    keys += [key for key in _EXPRESSION.findall(json.dumps(raw["stages"])) if not re.match(r"(item|key)\b", key)]
+    missing = [key for key in dict.fromkeys(keys) if not list(_found(key, context))]
+    if len(missing) > 1:
+        raise UserError(
+            f"{PARAMS_FILE}: the keys {', '.join(missing)} are missing, which {DVC_FILE} uses: add them, as "
+            "configs/small.yaml has them"
+        )
 
 
 def _definitions(

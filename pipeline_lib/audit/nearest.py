@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline_lib.audit.views import windows
+from pipeline_lib.audit.views import whole_views, windows
 from pipeline_lib.core.progress import track
 
 COMPONENTS = 32
@@ -43,8 +43,8 @@ class Neighbours:
 
 def basis(grids_VCGG: np.ndarray) -> Tensor:
     """Return the leading principal directions of whole views, float32 ``[C * 12 * 12, 32 at most]``."""
-    whole = torch.cat([windows(part)[:, 0] for part in _blocks(grids_VCGG)])
-    _, vectors = torch.linalg.eigh(whole.T @ whole)
+    seen = torch.cat([whole_views(part) for part in _blocks(grids_VCGG)])
+    _, vectors = torch.linalg.eigh(seen.T @ seen)
     return vectors.flip(1)[:, :COMPONENTS].contiguous()
 
 
@@ -55,7 +55,7 @@ def nearest(one: Views, other: Views, basis_DK: Tensor, sampled: np.ndarray) -> 
     nearest counts. ``sampled`` are the rows of ``other`` that the cells are made of. Memory does not grow with
     the product of both sizes, and the result does not depend on the size of blocks.
     """
-    index = torch.cat([_project(windows(part)[:, 0], basis_DK) for part in _blocks(other.grids)])
+    index = torch.cat([_project(whole_views(part), basis_DK) for part in _blocks(other.grids)])
     centres = _centres(index[torch.from_numpy(sampled)], max(1, len(index) // CELL))
     cell_of = torch.cat([(part @ centres.T).argmax(dim=1) for part in torch.split(index, BLOCK)])
     order = cell_of.argsort(stable=True)

@@ -1,5 +1,7 @@
 """Pictures as unit vectors that a copy shares with its original, whatever its frame, contrast and size."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -40,15 +42,24 @@ def grids(images: Images | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(views), np.concatenate(owners)
 
 
+def whole_views(grids_VCGG: np.ndarray) -> Tensor:
+    """Return the first of :func:`windows`, which is the whole view, float32 ``[V, C * 12 * 12]``."""
+    return _windows(grids_VCGG, SPANS[:1])[:, 0]
+
+
 def windows(grids_VCGG: np.ndarray) -> Tensor:
     """Return the pixels within each window of each view as rows of length 1, float32 ``[V, 16, C * 12 * 12]``.
 
-    The first window is the whole view. The mean of all pixels is taken off, so that neither brightness nor contrast
+    The mean of all pixels is taken off, so that neither brightness nor contrast
     count, and colour does; a window of a single colour is zeros.
     """
-    spans = _weights(torch.tensor(SPANS), GRID, SIDE).flatten(0, 1)
-    seen = spans @ (torch.from_numpy(grids_VCGG).float() @ spans.T)
-    parts = seen.reshape(*seen.shape[:2], len(SPANS), SIDE, len(SPANS), SIDE)
+    return _windows(grids_VCGG, SPANS)
+
+
+def _windows(grids_VCGG: np.ndarray, spans: Sequence[tuple[float, float]]) -> Tensor:
+    weights = _weights(torch.tensor(spans), GRID, SIDE).flatten(0, 1)
+    seen = weights @ (torch.from_numpy(grids_VCGG).float() @ weights.T)
+    parts = seen.reshape(*seen.shape[:2], len(spans), SIDE, len(spans), SIDE)
     return unit(parts.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2))
 
 

@@ -1,4 +1,5 @@
 import importlib
+import json
 import os
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from pipeline_lib.core.errors import UserError
 from pipeline_lib.heads.strategies import STRATEGIES
 from pipeline_lib.heads.weightings import conflict
 from tasks.check import main, registered
-from tasks.yaml_files import DVC_FILE, PARAMS_FILE
+from tasks.yaml_files import DVC_FILE, PARAMS_FILE, read_yaml
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +123,17 @@ def test_what_dvc_yaml_gets_wrong_is_one_sentence(old: str, new: str, sentence: 
     DVC_FILE.write_text(text.replace(old, new))
     with pytest.raises(UserError, match=sentence):
         main()
+
+
+def test_all_keys_that_dvc_misses_are_named_at_once() -> None:
+    raw = read_yaml(PARAMS_FILE)
+    del raw["rank"], raw["adapt"]["use"], raw["pretrain"]["weights_path"]
+    PARAMS_FILE.write_text(json.dumps(raw))
+    with pytest.raises(UserError) as refused:
+        main()
+    said = str(refused.value)
+    assert said.startswith("params.yaml: the keys ") and "configs/small.yaml" in said
+    assert all(key in said for key in ("rank", "adapt.use", "pretrain.weights_path")) and "item" not in said
 
 
 @pytest.mark.parametrize(

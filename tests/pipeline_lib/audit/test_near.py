@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter
 
 from pipeline_lib.audit import near, nearest
 from pipeline_lib.audit.alterations import ALTERATIONS, alter
 from pipeline_lib.audit.duplicates import digests
 from pipeline_lib.audit.threshold import FALSE, calibrate
-from pipeline_lib.audit.views import WINDOWS, aligned, grids
+from pipeline_lib.audit.views import WINDOWS, aligned, grids, whole_views, windows
 
 CHANGED = [kind for kind in ALTERATIONS if kind != "exact"]
 EACH = 12
@@ -150,3 +151,8 @@ def test_images_that_are_as_alike_as_planted_copies_are_not_called_copies() -> N
     assert (alike <= found.score).mean() <= 0.01 and found.recall["exact"] == 1
     few = calibrate(planted, alike[:1])
     assert few.false == 0 or few.false <= 0.001
+
+
+def test_a_whole_view_is_the_first_of_its_windows():
+    grids = np.random.default_rng(0).integers(0, 256, (50, 3, 24, 24), np.uint8)
+    torch.testing.assert_close(whole_views(grids), windows(grids)[:, 0], atol=1e-6, rtol=0)
