@@ -22,6 +22,7 @@ from pipeline_lib.core.registry import pick, with_options
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.roles import Role
 from pipeline_lib.data.rows import Rows
+from pipeline_lib.encoders.batch_norm import hold_statistics
 from pipeline_lib.encoders.encoder import Encoder, from_config, save_model
 from pipeline_lib.encoders.weights import load_pretrained, stem_of
 from pipeline_lib.labels import KINDS
@@ -79,9 +80,11 @@ def _run(
 
     seed_everything(seed)
     encoder = _encoder(block, source, params.image.size, seed)
+    start = {name: tensor.detach().clone() for name, tensor in encoder.state_dict().items()}
+    if block.hold_statistics and block.weights != "random":
+        hold_statistics(encoder)
     method = with_options(pick(METHODS, block.method, "method"), options, "options")
     learner = method(encoder, augment(encoder, block.views.model_dump(), block.transforms))
-    start = {name: tensor.detach().clone() for name, tensor in encoder.state_dict().items()}
     history = train(
         stage,
         block,

@@ -16,6 +16,7 @@ class Pretrain(Block):
     weights: Literal["random", "hub", "file"] = "random"
     weights_path: Annotated[str, Field(min_length=1)] = "requirements.lock"
     allow_partial: bool = False
+    hold_statistics: bool = True
     size: Annotated[int, Field(ge=8, le=1024)] | None = None
     epochs: Count = 20
     batch_size: Several = 256

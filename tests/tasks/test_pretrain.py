@@ -215,6 +215,24 @@ def test_given_weights_are_where_training_starts() -> None:
     assert read_json(ENCODER / "config.json")["weights"] == "file"
 
 
+@pytest.mark.parametrize("method", ["simclr", "moco", "dino", "mae"])
+@pytest.mark.parametrize("hold", [True, False])
+def test_statistics_of_given_weights_stay_unless_it_is_told_otherwise(method: str, hold: bool) -> None:
+    encoder = "small_vit" if method == "mae" else "small_cnn"
+    write_block(encoder=encoder)
+    run("pretrain")
+    ENCODER.rename("weights")
+    given = {"weights": "file", "weights_path": "weights", "hold_statistics": hold}
+    write_block(encoder=encoder, method=method, **given)
+    run("pretrain")
+    one, two = weights(Path("weights")), weights()
+    assert set(one) == set(two) == set(weights(ENCODER / "start"))
+    held = {name for name in one if name.endswith(("running_mean", "running_var"))}
+    moved = {name for name in one if not torch.equal(one[name], two[name])}
+    assert held.isdisjoint(moved) if hold else held <= moved
+    assert any(name.endswith("weight") for name in moved), "all else is trained"
+
+
 def test_a_smaller_view_makes_an_encoder_that_takes_the_stored_images() -> None:
     write_block(size=8)
     run("pretrain")
