@@ -213,11 +213,19 @@ def run_seed(
     task: Task,
     of_imagenet: Callable[[np.ndarray], dict[str, dict[str, float]]] = lambda shown: {},
 ) -> dict[int, dict[str, dict[str, float]]]:
-    """Return what every strategy and baseline reaches, by budget and name.
+    """Return what :func:`by_budget` does, with the other vendors as the source."""
+    return by_budget(unlabelled(emoji, concepts, task.seed), scale, task, of_imagenet)
 
-    ``of_imagenet`` gives from the rows whose labels are shown what ImageNet's encoder reaches.
+
+def by_budget(
+    source: np.ndarray, scale: Scale, task: Task, of_imagenet: Callable[[np.ndarray], dict[str, dict[str, float]]]
+) -> dict[int, dict[str, dict[str, float]]]:
+    """Return what every strategy and baseline reaches, by the number of labels and name.
+
+    ``source`` are the images without labels. ``of_imagenet`` gives from the rows whose labels are shown what ImageNet's
+    encoder reaches.
     """
-    encoder, start = pretrained(unlabelled(emoji, concepts, task.seed), task, scale.epochs)
+    encoder, start = pretrained(source, task, scale.epochs)
     weights = {name: value.clone() for name, value in encoder.state_dict().items()}
     rows = task.rows
     pixels, _, _ = pixel_features(rows.images, rows.images, np.arange(2), task.seed)
@@ -338,10 +346,10 @@ def main() -> None:
 
 def summary(runs: Sequence[Mapping[int, Mapping[str, Mapping[str, float]]]]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the line of JSON, and the mean of every name by the number of labels."""
-    by_budget = list(zip(*(run.values() for run in runs), strict=True))
+    of_runs = list(zip(*(run.values() for run in runs), strict=True))
     sizes = [round(statistics.mean(size)) for size in zip(*runs, strict=True)]
     curves: dict[str, dict[int, float]] = defaultdict(dict)
-    for size, scores in zip(sizes, by_budget, strict=True):
+    for size, scores in zip(sizes, of_runs, strict=True):
         for name in scores[0]:
             curves[name][size] = statistics.mean(one[name]["score"] for one in scores)
     line = {

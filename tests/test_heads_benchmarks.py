@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import frozen_heads, inductive, missing_labels, peer, vendors
+from benchmarks import few_labels, frozen_heads, inductive, missing_labels, peer, vendors
 from benchmarks.adaptation import Labelled, write_rows
 from benchmarks.inductive import ALL, TARGET, Scale, Task, labels_saved, run_seed
 from pipeline_lib.labels.kind import labelled
@@ -74,6 +74,27 @@ def test_concepts_that_score_are_in_no_training_and_budgets_are_shown_to_all(tmp
         assert list(scores) == ["pixels", "frozen", "lp_ft", "scratch", "auto"]
         assert all(0 <= one["score"] <= 1 for one in scores.values())
         assert scores["auto"] in [scores[name] for name in ("frozen", "lp_ft", "scratch")]
+
+
+def test_photographs_that_score_are_in_no_training_without_labels_either(tmp_path: Path, monkeypatch):
+    rng = np.random.default_rng(0)
+    small, truth = rng.integers(0, 256, (60, 3, 32, 32)).astype(np.uint8), np.array(["a", "b", "c"] * 20, dtype=object)
+    given = []
+    monkeypatch.setattr(few_labels, "has_lite0", lambda: False)
+    monkeypatch.setattr(inductive, "LEAST_STEPS", 2)
+    monkeypatch.setattr(inductive, "HEADS", inductive.HEADS.model_copy(update={"epochs": 2}))
+    pretrained = inductive.pretrained
+    monkeypatch.setattr(
+        inductive, "pretrained", lambda images, *rest: given.append(images) or pretrained(images, *rest)
+    )
+    names = np.arange(60).astype(str).astype(object)
+    rows, train, test = write_rows(tmp_path / "images.npy", small), np.arange(45), np.arange(45, 60)
+    task = Task(rows, truth, names, train, test, 0, torch.device("cpu"), tmp_path)
+    found = few_labels.run_seed(small, small, Scale(None, 1, (2, ALL), ("frozen", "lp_ft", "scratch")), task)
+    np.testing.assert_array_equal(given[0], small[:45])
+    line = few_labels.line_of([found, found])
+    assert list(line["labels"]) == ["6", "45"] and line["seeds"] == 2
+    assert set(line["labels"]["6"]) == {"pixels", "frozen", "lp_ft", "scratch", "auto"}
 
 
 def test_both_ways_see_the_same_pictures_and_their_times_are_compared_seed_by_seed(tmp_path: Path):
