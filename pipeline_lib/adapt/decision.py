@@ -13,6 +13,7 @@ from pipeline_lib.adapt.scorers import SCORERS, WITH_SOURCE
 from pipeline_lib.adapt.shift import find_shift
 from pipeline_lib.data.rows import Rows
 from pipeline_lib.heads.model import MultiTask
+from pipeline_lib.labels.kind import MIN_JUDGED
 from pipeline_lib.stats.shift import Keys
 
 UNSHIFTED = {"none": "no_shift", "prior": "other_prior"}
@@ -63,12 +64,22 @@ def decide(
 def forgotten(evidence: Mapping[str, Evidence], held_back: HeldBack | None) -> list[str]:
     """Return the candidates that are right on the source about as seldom as a constant answer.
 
-    That is to say that their accuracy on the ``held_back`` images is nearer to the share of the largest class than to
-    the accuracy of the model before. None is, where that is no better itself, or where there are too few images.
+    That is to say that their accuracy on the ``held_back`` images, or their balanced accuracy, is nearer to that of the
+    best constant answer than to that of the model before. Where that is no better itself, a measure tells nothing:
+    accuracy often, where heads let rare classes count as much. None is where there are too few images; classes of fewer
+    than MIN_JUDGED have no part in balanced accuracy.
     """
     if held_back is None or len(held_back.classes) < LEAST_HELD_BACK:
         return []
-    constant = float(np.unique(held_back.classes, return_counts=True)[1].max() / len(held_back.classes))
-    right = {name: 1 - float(one.wrong.mean()) for name, one in evidence.items()}
-    before = right[SOURCE_ONLY]
-    return [name for name, one in right.items() if before > constant and one < (before + constant) / 2]
+    _, class_N, counts = np.unique(held_back.classes, return_inverse=True, return_counts=True)
+    judged = counts >= MIN_JUDGED
+    found = set()
+    of_images, of_classes = counts / counts.sum(), judged / max(1, judged.sum())
+    for weights_C in (of_images, of_classes):
+        constant = float(weights_C.max())
+        right = {
+            name: float(np.bincount(class_N, 1 - one.wrong) / counts @ weights_C) for name, one in evidence.items()
+        }
+        before = right[SOURCE_ONLY]
+        found |= {name for name, one in right.items() if before > constant and one < (before + constant) / 2}
+    return [name for name in evidence if name in found]

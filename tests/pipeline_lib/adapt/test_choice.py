@@ -263,6 +263,18 @@ def test_who_is_nearer_to_a_constant_answer_than_to_the_model_before_forgot_the_
     assert forgotten(found, None) == []
 
 
+@pytest.mark.parametrize(("rare", "expected"), [(10, ["lost"]), (3, [])])
+def test_who_gave_up_rare_classes_forgot_them_if_they_can_be_judged(
+    rare: int, expected: list[str], tmp_path: Path
+) -> None:
+    classes, rows = np.repeat([0, 1, 2], [80, rare, rare]), stored(tmp_path, squares(80 + 2 * rare, seed=0)[0])
+    # The model before is as often right as a constant answer, and so accuracy tells nothing.
+    right = {"source_only": np.repeat([0.75, 1, 1], [80, rare, rare]), "lost": np.repeat([0.9, 0, 0], [80, rare, rare])}
+    place_N = np.concatenate([np.arange(num) / num for num in (80, rare, rare)])
+    found = {name: replace(evidence(3, 1.0), wrong=(place_N >= one).astype(float)) for name, one in right.items()}
+    assert forgotten(found, HeldBack(rows, classes, np.arange(len(classes)))) == expected
+
+
 def test_who_forgot_the_source_is_not_chosen_however_it_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "source").mkdir()
     source, target = squares(150, seed=1)[0], squares(150, seed=2, shifted=True)[0]
