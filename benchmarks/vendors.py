@@ -43,6 +43,7 @@ from benchmarks.scratch import ROOT
 from pipeline_lib.adapt.choice import SOURCE_ONLY
 from pipeline_lib.core.compute import resolve_device
 from pipeline_lib.core.progress import say
+from pipeline_lib.core.registry import pick
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.split import draw_split
 from tasks.blocks.heads import Heads
@@ -127,19 +128,25 @@ def main() -> None:
     """Take each vendor as the target in turn and print the line."""
     options = parser_of_adapters(__doc__, RESULT)
     options.add_argument("--quick", action="store_true", help="two vendors, one seed, fewer images")
+    options.add_argument("--targets", help="some of the vendors, with commas between, saved to a file of their own")
     arguments = options.parse_args()
+    targets = QUICK_VENDORS if arguments.quick else VENDORS
+    result = file_of(RESULT, arguments)
+    if arguments.targets:
+        targets = tuple(pick({one: one for one in VENDORS}, name, "--targets") for name in arguments.targets.split(","))
+        result = result.with_stem("_".join([result.stem, *targets]))
     seeds = 1 if arguments.quick else arguments.seeds
     emoji, concepts = read_emoji(arguments.data, QUICK_IMAGES if arguments.quick else None)
     setting = Setting(HEADS, adapt_block(arguments), resolve_device(arguments.device))
     runs: dict[str, list[Run]] = defaultdict(list)
-    for target in QUICK_VENDORS if arguments.quick else VENDORS:
+    for target in targets:
         for seed in range(seeds):
             say(f"to {target}: seed {seed + 1} of {seeds}")
             runs[target].append(run_target(target, emoji, concepts, seed, setting))
         line = summary([run for found in runs.values() for run in found])
         if arguments.save:  # hours may follow: what there is, is kept
-            targets = {name: spread(found) for name, found in runs.items()}
-            save(file_of(RESULT, arguments), summary=line, targets=targets, quick=arguments.quick)
+            of_targets = {name: spread(found) for name, found in runs.items()}
+            save(result, summary=line, targets=of_targets, quick=arguments.quick)
     print(json.dumps(line))
 
 
