@@ -130,7 +130,7 @@ def main() -> None:
     options.add_argument("--quick", action="store_true", help="two vendors, one seed, fewer images")
     options.add_argument("--targets", help="some of the vendors, with commas between, saved to a file of their own")
     arguments = options.parse_args()
-    targets = QUICK_VENDORS if arguments.quick else VENDORS
+    targets: Sequence[str] = QUICK_VENDORS if arguments.quick else VENDORS
     result = file_of(RESULT, arguments)
     if arguments.targets:
         targets = tuple(pick({one: one for one in VENDORS}, name, "--targets") for name in arguments.targets.split(","))
