@@ -127,6 +127,23 @@ class Task:
         return {key: value for key, value in KIND.describe(self.truth[self.train]).items() if key != "problem"}
 
 
+def emoji_task(
+    emoji: Mapping[str, Labelled], concepts: Mapping[str, np.ndarray], seed: int, folder: Path, device: str
+) -> Task:
+    """Return the task of the vendor that has labels."""
+    test = tested(concepts, seed)[TARGET]
+    return Task(
+        rows=write_rows(folder / "target.npy", emoji[TARGET].images),
+        truth=emoji[TARGET].classes.astype(str).astype(object),
+        concepts=concepts[TARGET],
+        train=np.flatnonzero(~test),
+        test=np.flatnonzero(test),
+        seed=seed,
+        device=resolve_device(device),
+        folder=folder,
+    )
+
+
 def fitted(learner: nn.Module, columns: Mapping[str, Any], *, name: str, task: Task, block: Any, epochs: int) -> Any:
     """Train a learner with the settings of a block."""
     seed = derive_seed(task.seed, name)
@@ -321,18 +338,8 @@ def main() -> None:
     runs: list[dict[int, dict[str, dict[str, float]]]] = []
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as temporary:
-            folder, test = Path(temporary), tested(concepts, seed)[TARGET]
-            task = Task(
-                rows=write_rows(folder / "target.npy", emoji[TARGET].images),
-                truth=emoji[TARGET].classes.astype(str).astype(object),
-                concepts=concepts[TARGET],
-                train=np.flatnonzero(~test),
-                test=np.flatnonzero(test),
-                seed=seed,
-                device=resolve_device(arguments.device),
-                folder=folder,
-            )
-            large = replace(task, rows=write_rows(folder / "larger.npy", larger[TARGET].images))
+            task = emoji_task(emoji, concepts, seed, Path(temporary), arguments.device)
+            large = replace(task, rows=write_rows(task.folder / "larger.npy", larger[TARGET].images))
             given = [partial(imagenet_scores, larger, concepts, scale, large)] if has_lite0() else []
             if arguments.only:
                 runs.append({len(task.train): given[0](task.train)})

@@ -32,11 +32,10 @@ import pandas as pd
 from PIL import Image
 
 from benchmarks.adaptation import parser, recipe_for, save, write_rows
-from benchmarks.inductive import TARGET, Task, pretrained_further, unlabelled
+from benchmarks.inductive import TARGET, Task, emoji_task, pretrained_further, unlabelled
 from benchmarks.rank import measured
 from benchmarks.scratch import ROOT
-from benchmarks.vendors import SIZE, read_emoji, tested
-from pipeline_lib.core.compute import resolve_device
+from benchmarks.vendors import SIZE, read_emoji
 from pipeline_lib.core.progress import say
 from pipeline_lib.core.seeds import derive_seed
 from pipeline_lib.data.images import decode, frame
@@ -130,17 +129,7 @@ def main() -> None:
     runs = []
     for seed in range(arguments.seeds):
         with tempfile.TemporaryDirectory() as temporary:
-            folder, test = Path(temporary), tested(concepts, seed)[TARGET]
-            task = Task(
-                rows=write_rows(folder / "rows.npy", emoji[TARGET].images),
-                truth=emoji[TARGET].classes,
-                concepts=concepts[TARGET],
-                train=np.flatnonzero(~test),
-                test=np.flatnonzero(test),
-                seed=seed,
-                device=resolve_device(arguments.device),
-                folder=folder,
-            )
+            task = emoji_task(emoji, concepts, seed, Path(temporary), arguments.device)
             source = unlabelled(emoji, concepts, seed)
             runs.append(run_seed(source, emoji[TARGET].images, arguments.python, arguments.epochs, task))
         line = summary(runs, arguments.epochs)

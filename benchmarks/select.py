@@ -28,16 +28,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import t as student
 
-from benchmarks.adaptation import Labelled, parser, read_images, save, write_rows
-from benchmarks.inductive import TARGET, Task, pretrained
+from benchmarks.adaptation import Labelled, parser, read_images, save
+from benchmarks.inductive import TARGET, Task, emoji_task, pretrained
 from benchmarks.rank import measured
 from benchmarks.scratch import ROOT
 from benchmarks.vendors import SIZE, read_emoji, tested
-from pipeline_lib.core.compute import resolve_device
 from pipeline_lib.core.progress import say
 from pipeline_lib.core.registry import pick
 from pipeline_lib.core.seeds import derive_seed
-from pipeline_lib.data.rows import Rows
 from pipeline_lib.encoders.encoder import Encoder
 from pipeline_lib.encoders.inference import features
 from pipeline_lib.heads.learning import BATCH_SIZE
@@ -160,18 +158,7 @@ def main() -> None:
     runs = []
     for seed in range(min(arguments.seeds, scale.seeds)):
         with tempfile.TemporaryDirectory() as temporary:
-            folder, test = Path(temporary), tested(concepts, seed)[TARGET]
-            rows: Rows = write_rows(folder / "target.npy", emoji[TARGET].images)
-            task = Task(
-                rows=rows,
-                truth=emoji[TARGET].classes,
-                concepts=concepts[TARGET],
-                train=np.flatnonzero(~test),
-                test=np.flatnonzero(test),
-                seed=seed,
-                device=resolve_device(arguments.device),
-                folder=folder,
-            )
+            task = emoji_task(emoji, concepts, seed, Path(temporary), arguments.device)
             runs.append(run_seed(emoji, photographs, concepts, scale, task))
         line, gains = summary(runs)
         if arguments.save:  # after each, since they take long
