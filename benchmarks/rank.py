@@ -100,7 +100,7 @@ def measured(learnt_ND: np.ndarray, classes_N: np.ndarray, scored_MD: np.ndarray
     x = probe_features(np.concatenate([learnt_ND, scored_MD]), rows)
     everything = np.concatenate([classes_N, truth_M])
     (answers,) = probe(x, everything, "multiclass", [rows], np.arange(len(learnt_ND), len(x)))
-    return float(balanced_accuracy_score(truth_M, answers.astype(np.int64)))
+    return float(balanced_accuracy_score(truth_M.astype(str), answers.astype(str)))
 
 
 def compare(ranked: Mapping[str, Any], truth: Mapping[str, float]) -> dict[str, Any]:
