@@ -50,8 +50,8 @@ def whole_views(grids_VCGG: np.ndarray) -> Tensor:
 def windows(grids_VCGG: np.ndarray) -> Tensor:
     """Return the pixels within each window of each view as rows of length 1, float32 ``[V, 16, C * 12 * 12]``.
 
-    The mean of all pixels is taken off, so that neither brightness nor contrast
-    count, and colour does; a window of a single colour is zeros.
+    The mean of all pixels is taken off, so that neither brightness nor contrast count, and colour does; a window of a
+    single colour is zeros.
     """
     return _windows(grids_VCGG, SPANS)
 

@@ -20,11 +20,11 @@ from pipeline_lib.labels.kind import (
 )
 from pipeline_lib.labels.order import natural_order
 
-# So many classes of one image each are names of images: who takes one image of a class has fewer classes.
-IDENTIFIER = 1000
-
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+# So many classes of one image each are names of images: who takes one image of a class has fewer classes.
+IDENTIFIER = 1000
 
 
 class Multiclass(Kind):

@@ -32,9 +32,9 @@ class Strategy:
     the input to the output; heads have all of it. A block of rate 0 stays as it is, its batch statistics too.
     ``pretrained`` says that the encoder starts from its pretrained weights, not from random ones, and ``heads_first``
     that heads start from the best fit to the features of the encoder as it is then, which stays in evaluation for it:
-    its batch statistics stay, and nothing is dropped. ``pull`` is the price of half the
-    squared distance of the encoder's weights from where they start. The encoder must have ``least_blocks``. ``layers``
-    are added while it is trained.
+    its batch statistics stay, and nothing is dropped. ``pull`` is the price of half the squared distance of the
+    encoder's weights from where they start. The encoder must have ``least_blocks``. ``layers`` are added while it is
+    trained.
     """
 
     name: str
