@@ -45,6 +45,7 @@ from pipeline_lib.training import Batches, Hardware, fit
 from pipeline_lib.views import View, augment
 from tasks.blocks.adapt import Adapt
 from tasks.blocks.heads import Heads
+from tasks.blocks.training import peak_rate
 
 LABEL = "class"
 KIND = KINDS["multiclass"]
@@ -304,7 +305,8 @@ def _adapted(
     adapter = ADAPTERS[setting.adapt.adapter(name)]
 
     def fitted(learner: nn.Module, columns: Mapping[str, Any]) -> pd.DataFrame:
-        return _fit(learner, columns, name, fitting, setting.adapt.trained_as(name, adapter.rate), setting, folder)
+        block = setting.adapt.trained_as(name, adapter.rate, given=False)
+        return _fit(learner, columns, name, fitting, block, setting, folder)
 
     told = with_options(adapter, setting.adapt.candidate(name).options, name)
     carry(told, adapted, LABEL, source, rows, fitted, setting.device)
@@ -325,7 +327,7 @@ def _fit(
         Batches(columns, block.batch_size, seed),
         name=name,
         epochs=block.epochs,
-        lr=block.lr,
+        lr=peak_rate(block, given=False),
         weight_decay=block.weight_decay,
         hardware=Hardware(setting.device),
         seed=seed,

@@ -60,6 +60,7 @@ from pipeline_lib.training import Batches, Hardware, fit
 from pipeline_lib.views import View, augment
 from tasks.blocks.heads import Heads
 from tasks.blocks.pretrain import Pretrain
+from tasks.blocks.training import peak_rate
 from tasks.stage import guarded
 
 RESULT = ROOT / "benchmarks/results/inductive.json"
@@ -152,7 +153,7 @@ def fitted(learner: nn.Module, columns: Mapping[str, Any], *, name: str, task: T
         Batches(columns, block.batch_size, seed),
         name=name,
         epochs=epochs,
-        lr=block.lr,
+        lr=peak_rate(block, given=False),
         weight_decay=block.weight_decay,
         hardware=Hardware(task.device),
         seed=seed,

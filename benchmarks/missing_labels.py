@@ -45,6 +45,7 @@ from pipeline_lib.labels.kind import labelled
 from pipeline_lib.training import Batches, Hardware, fit
 from pipeline_lib.views import View, augment
 from tasks.blocks.heads import Heads
+from tasks.blocks.training import peak_rate
 from tasks.stage import guarded
 
 RESULT = ROOT / "benchmarks/results/missing_labels.json"
@@ -142,7 +143,7 @@ def _fit(
         Batches(columns, HEADS.batch_size, seed),
         name="missing_labels",
         epochs=epochs,
-        lr=HEADS.lr,
+        lr=peak_rate(HEADS, given=False),
         weight_decay=HEADS.weight_decay,
         hardware=Hardware(device),
         seed=seed,

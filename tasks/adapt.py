@@ -36,6 +36,7 @@ from pipeline_lib.training import Batches
 from tasks.blocks.adapt import AUTO, Adapt
 from tasks.blocks.labels import Primary
 from tasks.blocks.shared import Computed, Roles
+from tasks.blocks.training import RANDOM
 from tasks.fitting import train
 from tasks.roles import read_both, selected
 from tasks.settings import written_in
@@ -57,6 +58,7 @@ def run(stage: Stage[Settings], training: int) -> None:
     source, target = read_both(params, list(params.labels), ())
     model = load_multi_task(Path(f"models/heads/{training}"))
     trained = read_json(Path(f"models/heads/{training}/config.json"))
+    given = trained["weights"] != RANDOM
     rows = Rows(target.images, np.arange(len(target)))
     carried = [name for name in model.specs if trained["learnt_from"][name] in ("source", "both")]
     label = _label(params.primary_label, model, carried)
@@ -80,7 +82,7 @@ def run(stage: Stage[Settings], training: int) -> None:
                 say(f"adapt: {lacking}, so {name} is left out")
                 continue
             learner = with_options(adapter, block.candidate(name).options, f"options.{name}")
-            own, copied = block.trained_as(name, adapter.rate), copy.deepcopy(model)
+            own, copied = block.trained_as(name, adapter.rate, given), copy.deepcopy(model)
             adapted[name], history = _adapt(stage, own, name, learner, copied, label, batches, rows, training)
             histories.append(history.assign(method=name)[CURVE])
     choice = _choice(block, adapted, label, source, target, held_back, device, training)

@@ -34,6 +34,7 @@ from pipeline_lib.views import View, augment
 from tasks.blocks.heads import AUTO, Heads
 from tasks.blocks.labels import Labelled
 from tasks.blocks.shared import Computed, Roles
+from tasks.blocks.training import RANDOM
 from tasks.fitting import train
 from tasks.roles import framing, read_both, selected
 from tasks.settings import written_in
@@ -84,6 +85,8 @@ def _run(
     tables: list[pd.DataFrame] = []
     affinities: dict[str, list[Table]] = {}
     weighting = pick(WEIGHTINGS, block.weighting, "weighting")
+    recipe = read_json(pretrained / "config.json")
+    given = recipe["weights"] != RANDOM
 
     def learnt(name: str, strategy: Strategy, wanted: Mapping[str, Task]) -> tuple[MultiTask, Validated]:
         seed = derive_seed(training, "heads", name)
@@ -92,7 +95,7 @@ def _run(
         model = MultiTask(encoder, {label: task.spec for label, task in wanted.items()})
         columns = label_columns(model.specs, {label: values[label] for label in wanted})
         views = augment(encoder, block.views.model_dump())(View())
-        fitted = partial(train, stage, block, name=name, seed=seed)
+        fitted = partial(train, stage, block, name=name, seed=seed, given=given and strategy.pretrained)
         history, validated = learn(
             strategy,
             model,
@@ -118,7 +121,7 @@ def _run(
     def start(from_pretrained: bool) -> Encoder:
         if from_pretrained:
             return load_encoder(pretrained)
-        return from_config(read_json(pretrained / "config.json"), derive_seed(training, "pretrain"))
+        return from_config(recipe, derive_seed(training, "pretrain"))
 
     chosen, use = MultiTask(load_encoder(pretrained), {}), None
     found: dict[str, Validated] = {}
@@ -151,6 +154,7 @@ def _run(
         "framing": framing(source, target),
         "target": stage.params.target,
         "strategy": use,
+        "weights": recipe["weights"] if use is None or STRATEGIES[use].pretrained else RANDOM,
         "calibration": found[use].calibration if use else {},
         "learnt_from": {name: task.learn_from for name, task in tasks.items()},
         "fingerprint": stage.fingerprint,

@@ -34,6 +34,7 @@ from tasks.blocks.image import Framed
 from tasks.blocks.labels import Primary
 from tasks.blocks.pretrain import Pretrain
 from tasks.blocks.shared import Computed, Roles
+from tasks.blocks.training import RANDOM
 from tasks.fitting import train
 from tasks.roles import framing, read_both, selected
 from tasks.settings import written_in
@@ -81,7 +82,7 @@ def _run(
     seed_everything(seed)
     encoder = _encoder(block, source, params.image.size, seed)
     start = {name: tensor.detach().clone() for name, tensor in encoder.state_dict().items()}
-    if block.hold_statistics and block.weights != "random":
+    if block.hold_statistics and block.weights != RANDOM:
         hold_statistics(encoder)
     method = with_options(pick(METHODS, block.method, "method"), options, "options")
     learner = method(encoder, augment(encoder, block.views.model_dump(), block.transforms))
@@ -92,6 +93,7 @@ def _run(
         {**columns, **images},
         name="pretrain",
         seed=seed,
+        given=block.weights != RANDOM,
         weights=None if bool((weights == weights[0]).all()) else torch.from_numpy(weights),
         hardware=Hardware(device, block.devices, block.num_nodes, block.strategy, block.precision),
         optimizer=block.optimizer,
@@ -125,7 +127,7 @@ def _run(
 
 
 def _encoder(block: Pretrain, source: Role, image_size: int, seed: int) -> Encoder:
-    weights = {"random": None, "hub": "hub"}.get(block.weights, block.weights_path)
+    weights = {RANDOM: None, "hub": "hub"}.get(block.weights, block.weights_path)
     recipe = {
         "encoder": block.encoder,
         "channels": source.images.shape[3],

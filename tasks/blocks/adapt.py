@@ -1,11 +1,12 @@
 """The block ``adapt``."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Field, model_validator
 
 from pipeline_lib.core.errors import nearest, shown
 from tasks.blocks.base import Block, Count, Positive, Several, listed, repeated
+from tasks.blocks.training import peak_rate
 
 # The words of ``use`` for handing the model on as it is, and for a choice without target labels.
 NOTHING, AUTO = "none", "auto"
@@ -33,12 +34,14 @@ class Candidate(Block):
 class Adapt(Block):
     """Adaptation of encoder and heads to the unlabelled target."""
 
+    usual: ClassVar[float] = 2e-3
+
     methods: Annotated[list[Name], Field(min_length=1)] = Field(default=["adabn", "mcc", "shot_im"])
     use: str = AUTO
     scorers: Annotated[list[str], Field(min_length=1)] = Field(default=["class_ami", "infomax", "mixval"])
     epochs: Count = 15
     batch_size: Several = 128
-    lr: Positive = 2e-3
+    lr: Positive | None = None
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     options: dict[str, Candidate] = Field(default={})
 
@@ -50,10 +53,11 @@ class Adapt(Block):
         """Return what is said of an entry of ``methods``."""
         return self.options.get(name, Candidate())
 
-    def trained_as(self, name: str, rate: float) -> "Adapt":
-        """Return the settings of training of an entry of ``methods``, by default ``rate`` times the learning rate."""
+    def trained_as(self, name: str, share: float, given: bool) -> "Adapt":
+        """Return the settings of training of an entry of ``methods``, by default ``share`` times the learning rate."""
         own = self.candidate(name)
-        return self.model_copy(update={"epochs": own.epochs or self.epochs, "lr": own.lr or self.lr * rate})
+        rate = own.lr or peak_rate(self, given) * share
+        return self.model_copy(update={"epochs": own.epochs or self.epochs, "lr": rate})
 
     @model_validator(mode="after")
     def _use_is_a_method(self) -> "Adapt":

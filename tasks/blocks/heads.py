@@ -1,6 +1,6 @@
 """The block ``heads``."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,8 @@ AUTO = "auto"
 class Heads(Block):
     """Heads for every label on one shared encoder."""
 
+    usual: ClassVar[float] = 4e-3
+
     strategies: Annotated[list[str], Field(min_length=1)] = Field(default=["frozen", "lp_ft", "scratch"])
     use: str = "lp_ft"
     weighting: str = "equal"
@@ -22,7 +24,7 @@ class Heads(Block):
     baselines: Annotated[int, Field(ge=0)] = 5
     epochs: Count = 12
     batch_size: Several = 128
-    lr: Positive = 4e-3
+    lr: Positive | None = None
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     views: Views = DIGITS.model_copy(update={"min_scale": 0.6})
 

@@ -1,6 +1,6 @@
 """The block ``pretrain``."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,8 @@ from tasks.blocks.views import DIGITS, Views
 
 class Pretrain(Block):
     """Self-supervised pretraining on the source's images."""
+
+    usual: ClassVar[float] = 2e-3
 
     method: str = "simclr"
     encoder: str = "small_cnn"
@@ -21,7 +23,7 @@ class Pretrain(Block):
     epochs: Count = 20
     batch_size: Several = 256
     optimizer: Literal["adamw", "sgd", "lars"] = "adamw"
-    lr: Positive = 2e-3
+    lr: Positive | None = None
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     options: Options = Field(default={})
     transforms: Literal["batched", "lightly"] = "batched"

@@ -20,6 +20,8 @@ from pipeline_lib.core.files import read_json, write_json, write_parquet
 from pipeline_lib.encoders.encoder import from_config, save_model
 from pipeline_lib.encoders.weights import stem_of
 from pipeline_lib.structure import PROJECTIONS
+from pipeline_lib.training import fit
+from tasks import fitting
 from tasks.declaration import resolve
 from tasks.params import read_params
 from tasks.stage import Stage
@@ -154,6 +156,18 @@ def write_encoder(training: int = 0) -> None:
         encoder = from_config(recipe, seed)
         config = {**encoder.config(), "framing": {}, "method": "simclr", "weights": "random"}
         save_model(Path(f"models/encoder/{training}") / place, encoder, config)
+
+
+def learning_rates(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Return a dict that fills with the peak learning rate of every training from here on, by its name."""
+    rates = {}
+
+    def recorded(*given: Any, **settings: Any) -> pd.DataFrame:
+        rates[settings["name"]] = settings["lr"]
+        return fit(*given, **settings)
+
+    monkeypatch.setattr(fitting, "fit", recorded)
+    return rates
 
 
 def call(body: Callable[[Stage], None], *outputs: str, address: str = "stage") -> None:

@@ -8,10 +8,11 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline_lib.core.errors import UserError
-from pipeline_lib.core.files import read_json
+from pipeline_lib.core.files import read_json, write_json
 from pipeline_lib.encoders import ENCODERS
 from pipeline_lib.heads.model import load_multi_task
 from pipeline_lib.heads.strategies import STRATEGIES
+from tasks.blocks.heads import Heads
 from tests.tasks.project import (
     PARAMS,
     bytes_of,
@@ -20,6 +21,7 @@ from tests.tasks.project import (
     drop_labels,
     enter,
     ingested,
+    learning_rates,
     pictures,
     read_table,
     run,
@@ -139,6 +141,21 @@ def test_a_strategy_that_the_encoder_cannot_do_is_refused_before_any_training(mo
     with pytest.raises(UserError, match=sentence):
         run("heads")
     assert not Path("models/heads").exists() and not Path(".graftline").exists()
+
+
+@pytest.mark.parametrize("weights", ["random", "file"])
+def test_what_starts_from_given_weights_has_a_smaller_rate_and_the_next_stage_is_told(
+    weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Path("models/encoder/0/config.json")
+    write_json(config, {**read_json(config), "weights": weights})
+    rates = learning_rates(monkeypatch)
+    for use in ("all", "scratch"):
+        write_params(**ONE_LABEL, heads={"strategies": ["all", "scratch"], "use": use})
+        run("heads")
+        assert (rates["all"] < rates["scratch"]) == (weights == "file")
+        assert rates["scratch"] == Heads().usual
+        assert read_json(Path(MODEL) / "config.json")["weights"] == (weights if use == "all" else "random")
 
 
 def test_labels_are_weighed_by_name_and_a_label_alone_is_not() -> None:

@@ -20,7 +20,10 @@ from pipeline_lib.labels import KINDS
 from pipeline_lib.labels.tasks import LabelSetting
 from tasks.blocks.adapt import Adapt, Candidate
 from tasks.blocks.datasets import DatasetSpec
+from tasks.blocks.heads import Heads
 from tasks.blocks.labels import CLASS_KINDS, Label
+from tasks.blocks.pretrain import Pretrain
+from tasks.blocks.training import peak_rate
 from tasks.declaration import look_up, resolve
 from tasks.params import Params, check_params, read_params
 from tasks.yaml_files import DVC_FILE, read_yaml
@@ -408,6 +411,15 @@ def test_params_are_frozen(written: dict[str, Any]) -> None:
 
 def test_an_adapter_has_its_share_of_the_learning_rate_unless_one_is_given() -> None:
     block = Adapt(methods=["dann", "fast"], options={"fast": Candidate(method="dann", lr=0.01)}, lr=0.002)
-    assert block.trained_as("dann", 0.25).lr == pytest.approx(0.0005)
-    assert block.trained_as("fast", 0.25).lr == 0.01
-    assert block.trained_as("fast", 0.25).epochs == block.epochs
+    for given in (False, True):  # a rate that is set is the same whatever it starts from
+        assert block.trained_as("dann", 0.25, given).lr == pytest.approx(0.0005)
+        assert block.trained_as("fast", 0.25, given).lr == 0.01
+        assert block.trained_as("fast", 0.25, given).epochs == block.epochs
+
+
+@pytest.mark.parametrize("block", [Pretrain(), Heads(), Adapt()], ids=["pretrain", "heads", "adapt"])
+def test_given_weights_take_a_smaller_rate_unless_one_is_set(block: Pretrain | Heads | Adapt) -> None:
+    assert peak_rate(block, given=False) == block.usual
+    assert 0 < peak_rate(block, given=True) < peak_rate(block, given=False) / 2
+    one_set = block.model_copy(update={"lr": 0.5})
+    assert peak_rate(one_set, given=True) == peak_rate(one_set, given=False) == 0.5

@@ -13,6 +13,7 @@ from pipeline_lib.core.errors import UserError
 from pipeline_lib.core.files import read_json
 from pipeline_lib.encoders.encoder import load_encoder
 from tasks import fitting, pretrain
+from tasks.blocks.pretrain import Pretrain
 from tests import toy
 from tests.tasks.project import (
     PARAMS,
@@ -22,6 +23,7 @@ from tests.tasks.project import (
     copied,
     drop_labels,
     ingested,
+    learning_rates,
     pictures,
     read_table,
     run,
@@ -201,6 +203,16 @@ def test_a_watch_adds_a_column_where_it_can_and_changes_no_weight(
     assert ("'place' is not watched" in capsys.readouterr().out) == (split is not None)
     if split is None:
         assert curve["knn"].between(0, 1).all()
+
+
+def test_given_weights_change_at_a_smaller_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = learning_rates(monkeypatch)
+    run("pretrain")
+    assert rates["pretrain"] == Pretrain().usual
+    ENCODER.rename("weights")
+    write_block(weights="file", weights_path="weights")
+    run("pretrain")
+    assert rates["pretrain"] < Pretrain().usual
 
 
 def test_given_weights_are_where_training_starts() -> None:
