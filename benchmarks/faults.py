@@ -11,8 +11,8 @@ copies of source images of each kind. It gives the lowest recall and precision o
 share of its leaks among what is found of them and of unrelated images: copies that were in CIFAR-10 before count as
 false. The peer is a perceptual hash of 64 bits (DCT), of which images are alike that differ in none, or in up to 6,
 bits. With ``--cleanvision PYTHON`` CleanVision is another, run by the interpreter of an environment that has it, on PNG
-files of the same images: its exact and near duplicates. ``seconds_100k`` are CPU seconds of one thread for 100,000
-images of 32 px, None with ``--quick``.
+files of the same images: its exact and near duplicates. ``seconds_100k`` are the seconds that a search within 100,000
+images of 32 px takes on all cores, and ``cpu_seconds_100k`` those of processor time, None with ``--quick``.
 
 Labels: 0, 5, 10 and 20 % of the labels of digits, MNIST, CIFAR-10 and OpenMoji are flipped at random, with three seeds.
 They are judged by pixels, and those of the latter two ("cifar10 label by lite0"), without ``--quick``, also by features
@@ -139,13 +139,16 @@ def leaks(source: np.ndarray, unrelated: np.ndarray, num_leaks: int, cleanvision
     }
 
 
-def seconds(images: np.ndarray) -> float:
-    """Return the CPU seconds of a search within 100,000 images: those given, mirrored and turned."""
+def seconds(images: np.ndarray) -> dict[str, float]:
+    """Return the seconds of a search within 100,000 images: those given, mirrored and turned."""
     many = np.concatenate([images, images[:, :, ::-1], images[:, ::-1]])[:MANY]
-    start = time.process_time()
+    began, start = time.monotonic(), time.process_time()
     one = see(many, digests(many))
     near_duplicates(one, one, seed=0)
-    return time.process_time() - start
+    return {
+        "seconds_100k": round(time.monotonic() - began, 1),
+        "cpu_seconds_100k": round(time.process_time() - start, 1),
+    }
 
 
 def lowest(sets: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
@@ -170,7 +173,7 @@ def search_leaks(data: Path, quick: bool, cleanvision: str | None) -> dict[str, 
         say(f"{name}: {json.dumps(found[name])}")
     return {
         "leaks": lowest([one["audit"] for one in found.values()]),
-        "seconds_100k": None if quick else round(seconds(train), 1),
+        **({"seconds_100k": None, "cpu_seconds_100k": None} if quick else seconds(train)),
         "peers": {peer: lowest([one["peers"][peer] for one in found.values()]) for peer in found["emoji"]["peers"]},
         "sets": found,
     }

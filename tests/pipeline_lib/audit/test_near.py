@@ -98,6 +98,17 @@ def test_blocks_do_not_change_what_is_found(images: np.ndarray, cell: int, monke
     assert len(parts.pairs) >= 0.9 * len(expected)
 
 
+def test_threads_do_not_change_what_is_found(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearest, "BLOCK", 17)
+    monkeypatch.setattr(nearest, "num_cores", lambda: 8)
+    found = []
+    for threads in (1, 5):
+        monkeypatch.setattr(nearest, "THREADS", threads)
+        found.append(find(images))
+    np.testing.assert_array_equal(found[0].pairs, found[1].pairs)
+    assert found[0].threshold == found[1].threshold
+
+
 @pytest.mark.parametrize("num", [0, 1, 2, 60])
 def test_sets_that_tell_nothing_have_no_near_duplicates(num: int, images: np.ndarray) -> None:
     for few in (np.zeros((num, 24, 24, 3), np.uint8), np.repeat(images[:1], num, axis=0), images[: min(num, 2)]):
