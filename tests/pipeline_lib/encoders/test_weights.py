@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pipeline_lib.core.errors import UserError
 from pipeline_lib.encoders.backbone import build_backbone
 from pipeline_lib.encoders.encoder import from_config, save_model
-from pipeline_lib.encoders.weights import load_pretrained, load_state, stem_of
+from pipeline_lib.encoders.weights import load_pretrained, load_state, size_of, stem_of
 from tests.pipeline_lib.encoders.toy import encoder_for, trained_resnet
 
 
@@ -83,6 +83,16 @@ def test_a_folder_of_the_hub_brings_its_normalisation(tmp_path: Path) -> None:
     torch.testing.assert_close(colour.mean, torch.tensor(spread["mean"]))
     torch.testing.assert_close(grey.mean, torch.tensor([0.449]))
     torch.testing.assert_close(grey.std, torch.tensor([0.3]))
+
+
+def test_weights_are_of_the_size_that_their_config_says_or_timm_knows(tmp_path: Path) -> None:
+    encoder = encoder_for("resnet10t")
+    save_model(tmp_path / "own", encoder, {**encoder.config(), "size": 48})
+    torch.save(trained_resnet().state_dict(), tmp_path / "model.pth")
+    assert size_of(str(tmp_path / "own"), "resnet10t") == 48
+    sizes = {"resnet18": 224, "inception_v3": 299, "small_cnn": None}
+    assert {name: size_of(str(tmp_path / "model.pth"), name) for name in sizes} == sizes
+    assert size_of("hub", "resnet18") == 224
 
 
 def test_the_stem_of_a_file_is_read_from_its_first_convolution(tmp_path: Path) -> None:
