@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import few_labels, frozen_heads, inductive, missing_labels, peer, vendors
+from benchmarks import few_labels, frozen_heads, inductive, missing_labels, peer, rates, vendors
 from benchmarks.adaptation import Labelled, write_rows
 from benchmarks.inductive import ALL, TARGET, Scale, Task, labels_saved, run_seed
 from pipeline_lib.labels.kind import labelled
@@ -142,3 +142,15 @@ def test_a_label_alone_is_shown_the_images_that_have_it_and_all_labels_all_of_th
     line = missing_labels.summary([found, {**found, "equal": dict.fromkeys(given, 0.05)}])
     gain = {"mean": 0.15, "each": [0.5, -0.2]}
     assert line == {"multi_task": 0.4, "single_task": 0.25, "gain": gain, "better_seeds": 1, "seeds": 2}
+
+
+def test_rates_are_compared_by_means_over_seeds_whose_numbers_of_labels_differ():
+    runs = [
+        {"heads": {labels: {"frozen": {"score": score}}}, "adapters": {"mcc 0.002": {"score": score / 2}}}
+        for labels, score in ((450, 0.4), (451, 0.6))
+    ]
+    assert rates.summary(runs) == {
+        "heads": {"450": {"frozen": {"score": 0.5}}},
+        "adapters": {"mcc 0.002": {"score": 0.25}},
+        "seeds": 2,
+    }
