@@ -290,7 +290,8 @@ def _source_model(
     model = MultiTask(encoder, specs)
     views = augment(encoder, setting.heads.views.model_dump())(View())
     learner = HeadsLearner(model, views, STRATEGIES["scratch"])
-    _fit(learner, columns, SOURCE_ONLY, fitting, setting.heads, setting, folder)
+    rate = peak_rate(setting.heads, given=False)
+    _fit(learner, columns, SOURCE_ONLY, fitting, setting.heads, rate, setting, folder)
     return model
 
 
@@ -305,8 +306,8 @@ def _adapted(
     adapter = ADAPTERS[setting.adapt.adapter(name)]
 
     def fitted(learner: nn.Module, columns: Mapping[str, Any]) -> pd.DataFrame:
-        block = setting.adapt.trained_as(name, adapter.rate, given=False)
-        return _fit(learner, columns, name, fitting, block, setting, folder)
+        block = setting.adapt.trained_as(name, adapter.rate)
+        return _fit(learner, columns, name, fitting, block, block.lr, setting, folder)
 
     told = with_options(adapter, setting.adapt.candidate(name).options, name)
     carry(told, adapted, LABEL, source, rows, fitted, setting.device)
@@ -319,6 +320,7 @@ def _fit(
     name: str,
     seed: int,
     block: Heads | Adapt,
+    lr: float,
     setting: Setting,
     folder: Path,
 ) -> pd.DataFrame:
@@ -327,7 +329,7 @@ def _fit(
         Batches(columns, block.batch_size, seed),
         name=name,
         epochs=block.epochs,
-        lr=peak_rate(block, given=False),
+        lr=lr,
         weight_decay=block.weight_decay,
         hardware=Hardware(setting.device),
         seed=seed,

@@ -36,7 +36,6 @@ from pipeline_lib.training import Batches
 from tasks.blocks.adapt import AUTO, Adapt
 from tasks.blocks.labels import Primary
 from tasks.blocks.shared import Computed, Roles
-from tasks.blocks.training import RANDOM
 from tasks.fitting import train
 from tasks.roles import read_both, selected
 from tasks.settings import written_in
@@ -58,7 +57,6 @@ def run(stage: Stage[Settings], training: int) -> None:
     source, target = read_both(params, list(params.labels), ())
     model = load_multi_task(Path(f"models/heads/{training}"))
     trained = read_json(Path(f"models/heads/{training}/config.json"))
-    given = trained["weights"] != RANDOM
     rows = Rows(target.images, np.arange(len(target)))
     carried = [name for name in model.specs if trained["learnt_from"][name] in ("source", "both")]
     label = _label(params.primary_label, model, carried)
@@ -82,7 +80,7 @@ def run(stage: Stage[Settings], training: int) -> None:
                 say(f"adapt: {lacking}, so {name} is left out")
                 continue
             learner = with_options(adapter, block.candidate(name).options, f"options.{name}")
-            own, copied = block.trained_as(name, adapter.rate, given), copy.deepcopy(model)
+            own, copied = block.trained_as(name, adapter.rate), copy.deepcopy(model)
             adapted[name], history = _adapt(stage, own, name, learner, copied, label, batches, rows, training)
             histories.append(history.assign(method=name)[CURVE])
     choice = _choice(block, adapted, label, source, target, held_back, device, training)
@@ -128,7 +126,7 @@ def _adapt(
     """Return the adapted model and how its training, by the settings of ``block``, went."""
     seed = derive_seed(training, "adapt", name)
     seed_everything(seed)
-    fitted = partial(train, stage, block, name=name, seed=seed)
+    fitted = partial(train, stage, block, name=name, seed=seed, lr=block.lr)
     history = carry(adapter, model, label, source, rows, fitted, resolve_device(stage.params.device))
     return model, history
 

@@ -1,7 +1,7 @@
 """What the stages that train have in common: the loop with a block's settings."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 import torch
@@ -9,8 +9,23 @@ from torch import nn
 
 from pipeline_lib.core.compute import resolve_device
 from pipeline_lib.training import Batches, Hardware, fit
-from tasks.blocks.training import Training, peak_rate
 from tasks.stage import Stage
+
+
+class Training(Protocol):
+    """What every block of a stage that trains has."""
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the images."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images, over all devices."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Of the optimiser."""
 
 
 def train(
@@ -21,22 +36,19 @@ def train(
     *,
     name: str,
     seed: int,
-    given: bool = False,
+    lr: float,
     weights: torch.Tensor | None = None,
     hardware: Hardware | None = None,
     watch: Callable[[], Mapping[str, float]] | None = None,
     **settings: Any,
 ) -> pd.DataFrame:
-    """Train ``learner`` on ``columns`` with the settings of ``block``; see :func:`~pipeline_lib.training.fit`.
-
-    ``given`` says whether it starts from given weights, which take a smaller rate where none is set.
-    """
+    """Train ``learner`` on ``columns`` with the settings of ``block``; see :func:`~pipeline_lib.training.fit`."""
     return fit(
         learner,
         Batches(columns, block.batch_size, seed, weights),
         name=name,
         epochs=block.epochs,
-        lr=peak_rate(block, given),
+        lr=lr,
         weight_decay=block.weight_decay,
         hardware=hardware or Hardware(resolve_device(stage.params.device)),
         seed=seed,

@@ -34,7 +34,7 @@ from pipeline_lib.views import View, augment
 from tasks.blocks.heads import AUTO, Heads
 from tasks.blocks.labels import Labelled
 from tasks.blocks.shared import Computed, Roles
-from tasks.blocks.training import RANDOM
+from tasks.blocks.training import RANDOM, peak_rate
 from tasks.fitting import train
 from tasks.roles import framing, read_both, selected
 from tasks.settings import written_in
@@ -86,7 +86,6 @@ def _run(
     affinities: dict[str, list[Table]] = {}
     weighting = pick(WEIGHTINGS, block.weighting, "weighting")
     recipe = read_json(pretrained / "config.json")
-    given = recipe["weights"] != RANDOM
 
     def learnt(name: str, strategy: Strategy, wanted: Mapping[str, Task]) -> tuple[MultiTask, Validated]:
         seed = derive_seed(training, "heads", name)
@@ -95,7 +94,8 @@ def _run(
         model = MultiTask(encoder, {label: task.spec for label, task in wanted.items()})
         columns = label_columns(model.specs, {label: values[label] for label in wanted})
         views = augment(encoder, block.views.model_dump())(View())
-        fitted = partial(train, stage, block, name=name, seed=seed, given=given and strategy.pretrained)
+        rate = peak_rate(block, given=strategy.pretrained and recipe["weights"] != RANDOM)
+        fitted = partial(train, stage, block, name=name, seed=seed, lr=rate)
         history, validated = learn(
             strategy,
             model,

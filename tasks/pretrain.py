@@ -34,7 +34,7 @@ from tasks.blocks.image import Framed
 from tasks.blocks.labels import Primary
 from tasks.blocks.pretrain import Pretrain
 from tasks.blocks.shared import Computed, Roles
-from tasks.blocks.training import RANDOM
+from tasks.blocks.training import RANDOM, peak_rate
 from tasks.fitting import train
 from tasks.roles import framing, read_both, selected
 from tasks.settings import written_in
@@ -93,7 +93,7 @@ def _run(
         {**columns, **images},
         name="pretrain",
         seed=seed,
-        given=block.weights != RANDOM,
+        lr=peak_rate(block, given=block.weights != RANDOM),
         weights=None if bool((weights == weights[0]).all()) else torch.from_numpy(weights),
         hardware=Hardware(device, block.devices, block.num_nodes, block.strategy, block.precision),
         optimizer=block.optimizer,

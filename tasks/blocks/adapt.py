@@ -1,12 +1,11 @@
 """The block ``adapt``."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, model_validator
 
 from pipeline_lib.core.errors import nearest, shown
 from tasks.blocks.base import Block, Count, Positive, Several, listed, repeated
-from tasks.blocks.training import peak_rate
 
 # The words of ``use`` for handing the model on as it is, and for a choice without target labels.
 NOTHING, AUTO = "none", "auto"
@@ -34,14 +33,12 @@ class Candidate(Block):
 class Adapt(Block):
     """Adaptation of encoder and heads to the unlabelled target."""
 
-    usual: ClassVar[float] = 2e-3
-
     methods: Annotated[list[Name], Field(min_length=1)] = Field(default=["adabn", "mcc", "shot_im"])
     use: str = AUTO
     scorers: Annotated[list[str], Field(min_length=1)] = Field(default=["class_ami", "infomax", "mixval"])
     epochs: Count = 15
     batch_size: Several = 128
-    lr: Positive | None = None
+    lr: Positive = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     options: dict[str, Candidate] = Field(default={})
 
@@ -53,11 +50,10 @@ class Adapt(Block):
         """Return what is said of an entry of ``methods``."""
         return self.options.get(name, Candidate())
 
-    def trained_as(self, name: str, share: float, given: bool) -> "Adapt":
+    def trained_as(self, name: str, share: float) -> "Adapt":
         """Return the settings of training of an entry of ``methods``, by default ``share`` times the learning rate."""
         own = self.candidate(name)
-        rate = own.lr or peak_rate(self, given) * share
-        return self.model_copy(update={"epochs": own.epochs or self.epochs, "lr": rate})
+        return self.model_copy(update={"epochs": own.epochs or self.epochs, "lr": own.lr or self.lr * share})
 
     @model_validator(mode="after")
     def _use_is_a_method(self) -> "Adapt":

@@ -1,4 +1,4 @@
-"""What the blocks of stages that train have in common."""
+"""How fast what is trained may change, from random weights and from given ones."""
 
 from typing import Protocol
 
@@ -8,16 +8,8 @@ RANDOM = "random"
 GIVEN = 0.1
 
 
-class Training(Protocol):
-    """How something is trained."""
-
-    @property
-    def epochs(self) -> int:
-        """Passes over the images."""
-
-    @property
-    def batch_size(self) -> int:
-        """Images, over all devices."""
+class Rated(Protocol):
+    """A block with a learning rate that may be left to what is trained."""
 
     @property
     def lr(self) -> float | None:
@@ -27,12 +19,8 @@ class Training(Protocol):
     def usual(self) -> float:
         """The peak learning rate of what starts from random weights."""
 
-    @property
-    def weight_decay(self) -> float:
-        """Of the optimiser."""
 
-
-def peak_rate(block: Training, given: bool) -> float:
+def peak_rate(block: Rated, given: bool) -> float:
     """Return the peak learning rate for a batch of 256; ``given`` says whether it starts from given weights.
 
     These take a share of the usual one, unless it is set.

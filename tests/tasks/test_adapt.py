@@ -10,9 +10,8 @@ from safetensors.torch import load_file
 from pipeline_lib.adapt import ADAPTERS
 from pipeline_lib.adapt.scorers import SCORERS
 from pipeline_lib.core.errors import UserError
-from pipeline_lib.core.files import read_json, write_json
+from pipeline_lib.core.files import read_json
 from pipeline_lib.heads.model import load_multi_task
-from tasks.blocks.adapt import Adapt
 from tests.tasks.project import (
     TRAINED,
     bytes_of,
@@ -20,7 +19,6 @@ from tests.tasks.project import (
     copied,
     drop_labels,
     ingested,
-    learning_rates,
     pictures,
     read_table,
     run,
@@ -65,20 +63,6 @@ def weights(folder: str) -> dict[str, torch.Tensor]:
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], which: str = "") -> bool:
     assert set(one) == set(other)
     return all(torch.equal(value, other[name]) for name, value in one.items() if which in name)
-
-
-@pytest.mark.parametrize("weights", ["random", "file"])
-def test_a_model_that_started_from_given_weights_is_adapted_at_a_smaller_rate(
-    weights: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config, rates = Path("models/heads/0/config.json"), learning_rates(monkeypatch)
-    write_json(config, {**read_json(config), "weights": weights})
-    write_params(
-        adapt={"options": {"own": {"method": "mcc", "lr": 0.5}}, "methods": ["mcc", "dann", "own"], "use": "mcc"}
-    )
-    run("adapt")
-    assert (rates["mcc"] < Adapt().usual) == (weights == "file") and rates["own"] == 0.5
-    assert rates["dann"] == pytest.approx(rates["mcc"] * ADAPTERS["dann"].rate)
 
 
 @pytest.mark.parametrize("use", [*sorted(ADAPTERS), "none"])
