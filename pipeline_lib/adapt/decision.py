@@ -46,7 +46,7 @@ def decide(
     evidence = gather(models, label, target, device, seed, held_back, keys[1] if keys else None, weighted=weighted)
     scores = {name: {scorer: SCORERS[scorer](one) for scorer in scorers} for name, one in evidence.items()}
     forgot = forgotten(evidence, held_back)
-    choice = choose({name: of for name, of in scores.items() if name not in forgot})
+    every, choice = choose(scores), choose({name: of for name, of in scores.items() if name not in forgot})
     before = evidence[SOURCE_ONLY]
     of_source, of_target = (sampled(len(rows), seed) for rows in (held_out, target))
     source_MD, source_MC = answers(models[SOURCE_ONLY], label, Rows(held_out.images, held_out.rows[of_source]), device)
@@ -54,11 +54,11 @@ def decide(
     shift = find_shift(source_MD, source_MC, before.features, before.probabilities, prior_C, seed, of_looked_at)
     classes = models[SOURCE_ONLY].specs[label]["classes"]
     told = {**asdict(shift), "prior": dict(zip(classes, shift.prior.tolist(), strict=True))}
-    ranks = dict(choose(scores).ranks)
-    found = {"label": label, "scores": scores, "ranks": ranks, "forgot": forgot, "shift": told}
+    found = {"label": label, "scores": scores, "ranks": dict(every.ranks), "forgot": forgot, "shift": told}
     if reason := UNSHIFTED.get(shift.found):
         return {**found, "chosen": SOURCE_ONLY, "reason": reason}
-    return {**found, "chosen": choice.name, "reason": choice.reason}
+    is_lost = choice.name == SOURCE_ONLY != every.name
+    return {**found, "chosen": choice.name, "reason": "forgot" if is_lost else choice.reason}
 
 
 def forgotten(evidence: Mapping[str, Evidence], held_back: HeldBack | None) -> list[str]:

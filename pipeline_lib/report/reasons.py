@@ -175,6 +175,7 @@ KEPT: Mapping[str, str] = {
     "no_shift": "source and target cannot be told apart, so that there is nothing to adapt to",
     "other_prior": "source and target seem to differ in how frequent the classes are, and in nothing else",
     "not_preferred": "most of what judges without labels prefers no adapter to it",
+    "forgot": "what most of what judges without labels prefers has forgotten the source",
     "preferred": "most of what judges without labels prefers an adapter",
 }
 

@@ -285,10 +285,14 @@ def test_who_forgot_the_source_is_not_chosen_however_it_scores(tmp_path: Path, m
     )
     said = gather(models, "shape", given[2], torch.device("cpu"), 0)
     monkeypatch.setattr(decision, "gather", lambda *_, **__: said)
-    for forgot, chosen in (([], "best"), (["best"], "other")):
+    for forgot, chosen, reason in (
+        ([], "best", "preferred"),
+        (["best"], "other", "preferred"),
+        (["best", "other"], "source_only", "forgot"),
+    ):
         monkeypatch.setattr(decision, "forgotten", lambda *_, forgot=forgot: forgot)
         found = decide(*given, ["infomax"], torch.device("cpu"), 0)
-        assert (found["chosen"], found["forgot"]) == (chosen, forgot)
+        assert (found["chosen"], found["forgot"], found["reason"]) == (chosen, forgot, reason)
         assert set(found["ranks"]) == set(models)
 
 
