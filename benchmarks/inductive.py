@@ -14,7 +14,8 @@ With all labels it is trained further too: ``lite0_lp_ft`` on the labels, ``lite
 unlabelled source and frozen then, and ``lite0_pretrained_lp_ft_balanced`` on both. ``labels_saved`` is the share of all
 labels that lp_ft can do without and still be as good as scratch with all. ``--only lite0`` leaves out all but this
 encoder and all but all labels. With ``--size`` it sees pictures enlarged to so many px, is not pretrained further, and
-lp_ft counts every class alike, ``lite0_lp_ft_balanced``.
+lp_ft counts every class alike, ``lite0_lp_ft_balanced``. ``--label`` learns another of the target's labels, all of it,
+by fewer strategies, and with this encoder frozen alone; of an ordinal label (``skin_tone``) the score is kappa.
 ``--save`` writes every budget and seed, and the calibration error before and after the temperature, to
 benchmarks/results; ``--quick`` takes fewer images, epochs, budgets and one seed.
 """
@@ -38,6 +39,7 @@ import torch
 from torch import nn
 
 from benchmarks.adaptation import KIND, Labelled, parser, recipe_for, save, write_rows
+from benchmarks.missing_labels import LABELS, read
 from benchmarks.scratch import ROOT
 from benchmarks.vendors import read_emoji, tested
 from pipeline_lib.core.compute import resolve_device, seed_everything
@@ -56,6 +58,8 @@ from pipeline_lib.heads.learner import label_columns
 from pipeline_lib.heads.learning import BATCH_SIZE, Validated, choose_strategy, learn
 from pipeline_lib.heads.model import MultiTask
 from pipeline_lib.heads.strategies import STRATEGIES
+from pipeline_lib.labels import KINDS
+from pipeline_lib.labels.kind import Kind, labelled
 from pipeline_lib.methods import METHODS, kept_encoder
 from pipeline_lib.training import Batches, Hardware, fit
 from pipeline_lib.views import View, augment
@@ -109,12 +113,13 @@ WHOLE = Scale(
     further_epochs=2,
 )
 LARGER = replace(WHOLE, further=(f"lp_ft{BALANCED}",), further_epochs=0)
+OTHER = Scale(None, WHOLE.epochs, (ALL,), ("frozen", "lp_ft", "scratch"))
 QUICK = Scale(800, 10, (10, ALL), ("frozen", "all", "lp_ft", "scratch"))
 
 
 @dataclass(frozen=True)
 class Task:
-    """The target's images and categories, the rows that learn and score, and what its labels are trained with."""
+    """The target's images and labels, the rows that learn and score, and what its labels are trained with."""
 
     rows: Rows
     truth: np.ndarray
@@ -124,11 +129,12 @@ class Task:
     seed: int
     device: torch.device
     folder: Path
+    kind: Kind = KIND
 
     @property
     def spec(self) -> dict[str, Any]:
         """What is known of the label."""
-        return {key: value for key, value in KIND.describe(self.truth[self.train]).items() if key != "problem"}
+        return {key: value for key, value in self.kind.describe(self.truth[self.train]).items() if key != "problem"}
 
 
 def emoji_task(
@@ -146,6 +152,13 @@ def emoji_task(
         device=resolve_device(device),
         folder=folder,
     )
+
+
+def relabelled(task: Task, truth_N: np.ndarray, kind: Kind) -> Task:
+    """Return the task with another label; images without it are left out."""
+    known = labelled(truth_N)
+    train, test = (rows[known[rows]] for rows in (task.train, task.test))
+    return replace(task, truth=truth_N, kind=kind, train=train, test=test)
 
 
 def fitted(learner: nn.Module, columns: Mapping[str, Any], *, name: str, task: Task, block: Any, epochs: int) -> Any:
@@ -207,18 +220,19 @@ def judged(model: MultiTask, said: Validated, task: Task) -> dict[str, float]:
     rows = Rows(task.rows.images, task.rows.rows[task.test])
     parts = stream(model, model.encoder, rows, task.device, BATCH_SIZE, lambda outputs: outputs[LABEL], None)
     outputs, truth = torch.cat(parts), task.truth[task.test]
-    known = KIND.encode(truth, task.spec)
+    known = task.kind.encode(truth, task.spec)
     errors = [
-        calibration_error((outputs / temperature).softmax(dim=1), known)
+        calibration_error(task.kind.probabilities(outputs / temperature), known)
         for temperature in (1.0, said.calibration[LABEL]["temperature"])
     ]
-    score = score_of(KIND.decode(outputs, task.spec), truth)
+    score = score_of(task.kind.decode(outputs, task.spec), task)
     return {"score": score, "calibration_error": errors[0], "calibrated_error": errors[1]}
 
 
-def score_of(answers: np.ndarray, truth: np.ndarray) -> float:
-    """Return the balanced accuracy; a category that is never learnt is wrong."""
-    return KIND.score(answers, truth, KIND.judged(truth))
+def score_of(answers: np.ndarray, task: Task) -> float:
+    """Return what the kind of label is judged by for the test rows, such as balanced accuracy."""
+    truth = task.truth[task.test]
+    return task.kind.score(answers, truth, task.kind.judged(truth, task.spec), task.spec)
 
 
 def unlabelled(emoji: Mapping[str, Labelled], concepts: Mapping[str, np.ndarray], seed: int) -> np.ndarray:
@@ -254,8 +268,8 @@ def by_budget(
     found: dict[int, dict[str, dict[str, float]]] = {}
     for budget, draws in draw_labels(task.truth, task.train, scale.budgets, 1, task.seed, by_class=True).items():
         shown, told = np.sort(draws.rows[0]), {}
-        (answers,) = probe(pixels_ND, task.truth, KIND.name, [shown], task.test)
-        scores = {"pixels": {"score": score_of(answers, task.truth[task.test])}}
+        (answers,) = probe(pixels_ND, task.truth, task.kind.name, [shown], task.test)
+        scores = {"pixels": {"score": score_of(answers, task)}}
         for strategy in scale.strategies:
             own = start()
             if STRATEGIES[strategy.removesuffix(BALANCED)].pretrained:
@@ -332,6 +346,7 @@ def main() -> None:
     options = parser(__doc__, RESULT)
     options.add_argument("--quick", action="store_true", help="fewer images, epochs and budgets, and one seed")
     options.add_argument("--only", choices=[LITE0], help="a part of it, saved to a file of its own")
+    options.add_argument("--label", choices=list(LABELS), default=LABEL, help="what is learnt (default: %(default)s)")
     options.add_argument("--size", type=int, help=f"px of what this encoder sees, with --only (default: {LITE0_SIZE})")
     arguments = options.parse_args()
     if arguments.size and not arguments.only:
@@ -341,27 +356,34 @@ def main() -> None:
     result = RESULT.with_stem(f"{RESULT.stem}_{arguments.only}") if arguments.only else RESULT
     if arguments.size:
         result = result.with_stem(f"{result.stem}_{arguments.size}")
-    whole = replace(LARGER, size=arguments.size) if arguments.size else WHOLE
+    if arguments.label != LABEL:
+        result = result.with_stem(f"{result.stem}_{arguments.label}")
+    whole = replace(LARGER, size=arguments.size) if arguments.size else WHOLE if arguments.label == LABEL else OTHER
     scale, seeds = (QUICK, 1) if arguments.quick else (whole, arguments.seeds)
     emoji, concepts = read_emoji(arguments.data, scale.images)
     larger, _ = read_emoji(arguments.data, scale.images, LITE0_SIZE)
+    other = None if arguments.label == LABEL else read(arguments.data, scale.images)[1][arguments.label]
     runs: list[dict[int, dict[str, dict[str, float]]]] = []
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as temporary:
             task = emoji_task(emoji, concepts, seed, Path(temporary), arguments.device)
+            if other is not None:
+                task = relabelled(task, other, KINDS[LABELS[arguments.label]])
             large = replace(task, rows=write_rows(task.folder / "larger.npy", larger[TARGET].images))
             given = [partial(imagenet_scores, larger, concepts, scale, large)] if has_lite0() else []
             if arguments.only:
                 runs.append({len(task.train): given[0](task.train)})
             else:
                 runs.append(run_seed(emoji, concepts, scale, task, *given))
-        line, curves = summary(runs)
+        line, curves = summary(runs, arguments.label)
         if arguments.save:  # hours may follow: what there is, is kept
             save(result, quick=arguments.quick, curves=curves, runs=runs, **line)
     print(json.dumps(line))
 
 
-def summary(runs: Sequence[Mapping[int, Mapping[str, Mapping[str, float]]]]) -> tuple[dict[str, Any], dict[str, Any]]:
+def summary(
+    runs: Sequence[Mapping[int, Mapping[str, Mapping[str, float]]]], label: str = LABEL
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the line of JSON, and the mean of every name by the number of labels."""
     of_runs = list(zip(*(run.values() for run in runs), strict=True))
     sizes = [round(statistics.mean(size)) for size in zip(*runs, strict=True)]
@@ -370,7 +392,7 @@ def summary(runs: Sequence[Mapping[int, Mapping[str, Mapping[str, float]]]]) -> 
         for name in scores[0]:
             curves[name][size] = statistics.mean(one[name]["score"] for one in scores)
     line = {
-        LABEL: {name: round(curve[max(curve)], 4) for name, curve in curves.items()},
+        label: {name: round(curve[max(curve)], 4) for name, curve in curves.items()},
         "labels_saved": labels_saved(curves) if "scratch" in curves else None,
         "seeds": len(runs),
     }

@@ -9,6 +9,7 @@ import torch
 from benchmarks import few_labels, frozen_heads, inductive, missing_labels, peer, rates, vendors
 from benchmarks.adaptation import Labelled, write_rows
 from benchmarks.inductive import ALL, TARGET, Scale, Task, labels_saved, run_seed
+from pipeline_lib.labels import KINDS
 from pipeline_lib.labels.kind import labelled
 
 
@@ -154,3 +155,17 @@ def test_rates_are_compared_by_means_over_seeds_whose_numbers_of_labels_differ()
         "adapters": {"mcc 0.002": {"score": 0.25}},
         "seeds": 2,
     }
+
+
+def test_another_label_leaves_out_images_without_it_and_is_scored_by_its_kind(tmp_path: Path):
+    rows = write_rows(tmp_path / "target.npy", np.zeros((80, 3, 8, 8), np.uint8))
+    tones = np.array([str(row % 4) for row in range(80)], dtype=object)
+    tones[[3, 75]] = None
+    names = np.arange(80).astype(str).astype(object)
+    task = Task(rows, names, names, np.arange(40), np.arange(40, 80), 0, torch.device("cpu"), tmp_path)
+    task = inductive.relabelled(task, tones, KINDS["ordinal"])
+    assert set(range(40)) - set(task.train) == {3} and set(range(40, 80)) - set(task.test) == {75}
+    assert inductive.score_of(tones[task.test], task) == pytest.approx(1)
+    near = np.array([str(max(0, int(tone) - 1)) for tone in tones[task.test]], dtype=object)
+    # What is wrong by a step is better than nothing, which balanced accuracy would not see.
+    assert 0.2 < inductive.score_of(near, task) < 1
