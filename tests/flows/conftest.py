@@ -248,6 +248,15 @@ def depend(project: Path, *deps: str) -> None:
     edit(project, f"deps: [toy.py]{outs}", f"deps: [{', '.join(deps)}]{outs}", "dvc.yaml")
 
 
+def track_images(project: Path, elsewhere: Path, by: str) -> None:
+    """Let DVC track a folder `images` by its command "add", or by "import-url" of another folder, ``elsewhere``."""
+    folder = elsewhere if by == "import-url" else project / "images"
+    folder.mkdir()
+    (folder / "one.txt").write_text("one")
+    places = [str(folder), "images"] if by == "import-url" else ["images"]
+    subprocess.run([sys.executable, "-m", "dvc", by, "-q", *places], cwd=project, check=True)
+
+
 def starts(project: Path, stage: str) -> int:
     """How often the command of ``stage`` was started."""
     file = project / f"starts-{stage}"

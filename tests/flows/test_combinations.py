@@ -1,7 +1,4 @@
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
@@ -12,7 +9,7 @@ from flows.sweep.grid import labelled, product, read_values, share, text_with_va
 from pipeline_lib.core.errors import UserError
 from tasks.declaration import read_dvc_file, resolve
 from tasks.yaml_files import PARAMS_FILE, read_yaml
-from tests.flows.conftest import PARAMS, ROOT, depend, edit
+from tests.flows.conftest import PARAMS, ROOT, depend, edit, track_images
 
 
 def test_values_are_read_as_params_yaml_is():
@@ -179,10 +176,9 @@ def test_a_stage_that_reads_the_whole_file_is_run_for_every_combination(finished
     assert [node.stage for node in shared({"evaluate.repeats": [2, 3]})].count("join") == 2
 
 
-def test_data_that_dvc_tracks_is_no_stage_to_run(finished):
-    Path("images").mkdir()
-    Path("images/one.txt").write_text("one")
-    subprocess.run([sys.executable, "-m", "dvc", "add", "-q", "images"], check=True)
+@pytest.mark.parametrize("tracked_by", ["add", "import-url"])
+def test_data_that_dvc_tracks_is_no_stage_to_run(tracked_by, finished, tmp_path):
+    track_images(finished, tmp_path / "elsewhere", tracked_by)
     depend(finished, "images")
     assert {node.stage for node in shared({"seed": [0, 1]})} == {"start", "left", "right", "join", "alone"}
 
@@ -193,10 +189,8 @@ def test_stages_in_a_circle_are_told(finished):
         shared({"seed": [0, 1]})
 
 
-def test_data_that_dvc_tracks_is_no_stage_to_run_beside_matrix_stages(grouped):
-    Path("images").mkdir()
-    Path("images/one.txt").write_text("one")
-    subprocess.run([sys.executable, "-m", "dvc", "add", "-q", "images"], check=True)
+def test_data_that_dvc_tracks_is_no_stage_to_run_beside_matrix_stages(grouped, tmp_path):
+    track_images(grouped, tmp_path / "elsewhere", "add")
     edit(grouped, "deps: [groups.py, out/mnist.txt]", "deps: [groups.py, images, out/mnist.txt]", "dvc.yaml")
     found = {node.stage for node in shared({"heads.epochs": [1, 2]})}
     assert found == {"ingest@mnist", "ingest@digits", "train@0", "train@1", "judge"}

@@ -12,7 +12,7 @@ from dvc.dependency import Dependency
 
 from flows.repo.plan import describe, read_plan, records
 from pipeline_lib.core.errors import UserError
-from tests.flows.conftest import ROOT, depend, edit, repro, starts
+from tests.flows.conftest import ROOT, depend, edit, repro, starts, track_images
 from tests.flows.odd import PROJECTS, write
 
 PLAN = [sys.executable, "-m", "flows.repo.plan"]
@@ -127,10 +127,9 @@ def test_stages_of_datasets_and_seeds_have_their_addresses(grouped):
     assert predictions(read_plan())["train@2"] == "will run"
 
 
-def test_data_that_dvc_tracks_comes_before_the_stages(finished):
-    (finished / "images").mkdir()
-    (finished / "images/one.txt").write_text("one")
-    subprocess.run([sys.executable, "-m", "dvc", "add", "-q", "images"], cwd=finished, check=True)
+@pytest.mark.parametrize("tracked_by", ["add", "import-url"])
+def test_data_that_dvc_tracks_comes_before_the_stages(tracked_by, finished, tmp_path):
+    track_images(finished, tmp_path / "elsewhere", tracked_by)
     depend(finished, "toy.py", "images")
     plan = {stage.name: stage for stage in read_plan()}
     assert plan["start"].upstream == ("images.dvc",)

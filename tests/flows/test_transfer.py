@@ -25,7 +25,7 @@ from flows.repo.lockfile import BEFORE, recorded_stages
 from flows.repo.plan import read_plan
 from flows.server.settings import project as project_name
 from pipeline_lib.core.errors import UserError
-from tests.flows.conftest import depend, edit, ended, hold_dvc, repro, starts, wait_for
+from tests.flows.conftest import depend, edit, ended, hold_dvc, repro, starts, track_images, wait_for
 from tests.flows.odd import PROJECTS, merged, write
 
 AFTER = "  after:\n    cmd: touch out/after.txt\n    deps: [out/join.txt]\n    outs: [out/after.txt]\n"
@@ -387,10 +387,9 @@ def test_an_odd_project_runs_as_dvc_repro_runs_it(api, project, tmp_path):
     assert state.message == "2 completed, 20 cached", "some always run"
 
 
-def test_data_that_dvc_tracks_leaves_no_copy_of_the_record_behind(api, finished):
-    (finished / "images").mkdir()
-    (finished / "images/one.txt").write_text("one")
-    subprocess.run([sys.executable, "-m", "dvc", "add", "-q", "images"], cwd=finished, check=True)
+@pytest.mark.parametrize("tracked_by", ["add", "import-url"])
+def test_data_that_dvc_tracks_leaves_no_copy_of_the_record_behind(tracked_by, api, finished, tmp_path):
+    track_images(finished, tmp_path / "elsewhere", tracked_by)
     depend(finished, "toy.py", "images")
     for _ in range(2):
         state, stages = run(api, num_stages=6)
