@@ -82,7 +82,8 @@ def _run(
     seed_everything(seed)
     encoder = _encoder(block, source, params.image.size, seed)
     start = {name: tensor.detach().clone() for name, tensor in encoder.state_dict().items()}
-    if block.hold_statistics and block.weights != RANDOM:
+    given = block.weights != RANDOM
+    if block.hold_statistics and given:
         hold_statistics(encoder)
     method = with_options(pick(METHODS, block.method, "method"), options, "options")
     learner = method(encoder, augment(encoder, block.views.model_dump(), block.transforms))
@@ -93,7 +94,7 @@ def _run(
         {**columns, **images},
         name="pretrain",
         seed=seed,
-        lr=peak_rate(block, given=block.weights != RANDOM),
+        lr=peak_rate(block, given),
         weights=None if bool((weights == weights[0]).all()) else torch.from_numpy(weights),
         hardware=Hardware(device, block.devices, block.num_nodes, block.strategy, block.precision),
         optimizer=block.optimizer,

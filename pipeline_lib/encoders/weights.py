@@ -78,7 +78,8 @@ def size_of(source: str, name: str) -> int | None:
 
     config = {} if source == HUB else find(source)[1]
     if "encoder" in config or name in ENCODERS:
-        return config.get("size")
+        # The folder is the user's, and what it says of itself may be anything.
+        return size if isinstance(size := config.get("size"), int) else None
     known = timm.get_pretrained_cfg(name)
     return known.input_size[-1] if known is not None else None
 

@@ -144,7 +144,7 @@ def test_a_strategy_that_the_encoder_cannot_do_is_refused_before_any_training(mo
 
 
 @pytest.mark.parametrize("weights", ["random", "file"])
-def test_what_starts_from_given_weights_has_a_smaller_rate_and_the_next_stage_is_told(
+def test_what_starts_from_given_weights_has_a_smaller_rate_and_the_model_says_so(
     weights: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = Path("models/encoder/0/config.json")

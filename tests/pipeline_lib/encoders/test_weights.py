@@ -93,6 +93,8 @@ def test_weights_are_of_the_size_that_their_config_says_or_timm_knows(tmp_path: 
     sizes = {"resnet18": 224, "inception_v3": 299, "small_cnn": None}
     assert {name: size_of(str(tmp_path / "model.pth"), name) for name in sizes} == sizes
     assert size_of("hub", "resnet18") == 224
+    save_model(tmp_path / "own", encoder, {**encoder.config(), "size": "large"})
+    assert size_of(str(tmp_path / "own"), "resnet10t") is None
 
 
 def test_the_stem_of_a_file_is_read_from_its_first_convolution(tmp_path: Path) -> None:
