@@ -21,7 +21,7 @@ PER_PROBE = 8  # of a cell that are kept for each window
 ROUNDS = 6  # of k-means
 FIT_ON = 20_000
 BLOCK = 2048  # views that are searched for at once
-THREADS = 8  # at most, for each holds a quarter of a gigabyte
+THREADS = 8  # at most, for each holds the windows of a block
 
 
 @dataclass(frozen=True)
